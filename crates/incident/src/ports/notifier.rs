@@ -1,0 +1,147 @@
+//! The Notifier port: how people hear of it.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::cx::Cx;
+use crate::digest::Digest;
+use crate::error::{Classify, Code, Kind};
+use crate::ids::IncidentId;
+use crate::incident::Incident;
+use crate::report::Report;
+
+/// What is told.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a notice lives for one call and is never kept in bulk"
+)]
+pub enum NoticeKind {
+    /// It started; somebody is looking. Sent within seconds.
+    Opened(Incident),
+    /// The report, new or changed.
+    Report(Report),
+    /// It is over.
+    Closed(Report),
+}
+
+/// One notice. The same key again is the same notice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// What is told.
+    pub kind: NoticeKind,
+    /// Counts changes of the report that people should hear of.
+    pub revision: u32,
+}
+
+impl Notice {
+    /// The incident it is about.
+    pub fn incident(&self) -> &IncidentId {
+        match &self.kind {
+            NoticeKind::Opened(incident) => &incident.id,
+            NoticeKind::Report(report) | NoticeKind::Closed(report) => &report.incident,
+        }
+    }
+
+    /// `opened`, `report` or `closed`.
+    pub fn label(&self) -> &'static str {
+        match self.kind {
+            NoticeKind::Opened(_) => "opened",
+            NoticeKind::Report(_) => "report",
+            NoticeKind::Closed(_) => "closed",
+        }
+    }
+
+    /// Idempotency key.
+    pub fn key(&self) -> Digest {
+        let revision = self.revision.to_string();
+        Digest::of_fields(
+            "notice/1",
+            [self.incident().as_str(), self.label(), &revision],
+        )
+    }
+}
+
+/// Proof that a message was posted: how to find and edit it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Which notifier.
+    pub notifier: String,
+    /// The message's name there; empty where the channel gives none.
+    pub reference: String,
+}
+
+/// Why nobody heard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotifyError {
+    /// The channel asks for patience.
+    #[error("{notifier} asks to wait")]
+    Limited {
+        /// Which notifier.
+        notifier: String,
+        /// Seconds to wait, if it was said.
+        retry_after_s: Option<u64>,
+    },
+    /// The channel refuses this message or our credentials.
+    #[error("{notifier} refused the message: {why}")]
+    Refused {
+        /// Which notifier.
+        notifier: String,
+        /// What it said.
+        why: String,
+    },
+    /// The channel cannot be reached, or the answer was lost.
+    #[error("{notifier} cannot be reached: {why}")]
+    Unreachable {
+        /// Which notifier.
+        notifier: String,
+        /// What happened.
+        why: String,
+    },
+}
+
+impl Classify for NotifyError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Limited { retry_after_s, .. } => Kind::Overloaded {
+                retry_after: retry_after_s.map(std::time::Duration::from_secs),
+            },
+            Self::Refused { .. } => Kind::Permanent,
+            Self::Unreachable { .. } => Kind::Transient,
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::Limited { .. } => Code("E-NOTIFY-001"),
+            Self::Refused { .. } => Code("E-NOTIFY-002"),
+            Self::Unreachable { .. } => Code("E-NOTIFY-003"),
+        }
+    }
+}
+
+/// A channel people read.
+///
+/// Contract:
+/// - `find` says whether a notice of that key is already there; a channel that cannot look answers
+///   `None`, and says so in its documentation.
+/// - `update` edits the message of the receipt; a channel that cannot edit posts a follow-up.
+/// - Untrusted text never becomes a mention or a link.
+#[async_trait]
+pub trait Notifier: Send + Sync + fmt::Debug {
+    /// Its name, such as `slack`.
+    fn name(&self) -> &str;
+    /// Looks for a message with this key.
+    async fn find(&self, key: &Digest, cx: &Cx) -> Result<Option<Receipt>, NotifyError>;
+    /// Posts a new message.
+    async fn post(&self, notice: &Notice, cx: &Cx) -> Result<Receipt, NotifyError>;
+    /// Changes what was posted.
+    async fn update(
+        &self,
+        receipt: &Receipt,
+        notice: &Notice,
+        cx: &Cx,
+    ) -> Result<Receipt, NotifyError>;
+}

@@ -1,0 +1,75 @@
+//! HTTP, both ways: one bounded client, one server loop that drains.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::shutdown::Shutdown;
+use crate::telemetry::Metrics;
+
+/// Longest time to connect to another system.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A client with limits: connect time, whole-request time, no redirects (a redirect could carry
+/// credentials elsewhere), no proxy from the environment.
+///
+/// # Errors
+/// TLS cannot be set up, which means no CA certificates are installed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that builds a client"
+)]
+pub fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    install_tls();
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("nightshift/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Chooses ring as the process's TLS provider; later calls change nothing.
+pub fn install_tls() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        tracing::trace!("a TLS provider was installed before");
+    }
+}
+
+/// Serves `router` until the drain stage, then lets open requests finish.
+///
+/// # Errors
+/// The listener breaks.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: Shutdown,
+) -> std::io::Result<()> {
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move { shutdown.drain.wait().await })
+        .await
+}
+
+/// `GET /metrics`, on every role.
+pub fn metrics_route(metrics: Metrics) -> Router {
+    const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Router::new().route(
+        "/metrics",
+        get(move || async move {
+            ([(header::CONTENT_TYPE, OPENMETRICS)], metrics.render()).into_response()
+        }),
+    )
+}
+
+/// `GET /healthz`: the process runs. Says nothing about what it depends on.
+pub fn health_route() -> Router {
+    Router::new().route("/healthz", get(|| async { (StatusCode::OK, "ok\n") }))
+}
