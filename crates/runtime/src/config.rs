@@ -7,7 +7,7 @@
 mod load;
 mod values;
 
-pub use load::{Env, Loaded, MapEnv, ProcessEnv, load};
+pub use load::{Env, MapEnv, ProcessEnv, Source, load};
 pub use values::{ByteSize, Secret, Span};
 
 /// Something wrong with the configuration, and what to do about it.
@@ -44,7 +44,10 @@ impl std::fmt::Display for Problem {
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
         }
-        write!(f, "{}: {}. {}", self.path, self.what, self.remedy)
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}. {}", self.what, self.remedy)
     }
 }
 
