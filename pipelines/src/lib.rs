@@ -1,1 +1,11 @@
-//! pipelines
+//! The incident pipeline: investigation, diagnosis, reporting.
+//!
+//! For: turning one opened incident into a report a tired person can act on and, where a change
+//! would help, a proposal.
+//!
+//! Never: a write outside of the ports, a model's word for a fact, a claim without evidence.
+#![forbid(unsafe_code)]
+
+pub mod diagnosis;
+pub mod render;
+pub mod reporting;
