@@ -188,7 +188,7 @@ impl Document {
             return;
         };
         let array = array.replace('[', ".").replace(']', "");
-        let last = (index..)
+        let last = (index..self.places.len())
             .find(|i| !self.places.contains_key(&format!("{array}.{i}")))
             .unwrap_or(index);
         for i in index..last {
