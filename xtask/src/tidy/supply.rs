@@ -49,8 +49,6 @@ pub(crate) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
             ));
         }
     }
-    let platform =
-        |name: &str| name.starts_with("windows") || name.starts_with("wasi") || name == "r-efi";
     for (name, versions) in &versions {
         if versions.len() > 1 && !skipped.iter().any(|skip| skip == name) {
             findings.push(format!(
