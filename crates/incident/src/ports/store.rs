@@ -27,6 +27,27 @@ pub enum Expect {
     Version(u64),
 }
 
+impl Expect {
+    /// Whether `found` at `key` is as expected.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if it is not.
+    pub fn check(self, key: &str, found: Option<u64>) -> Result<(), StoreError> {
+        let met = match self {
+            Self::Any => true,
+            Self::Absent => found.is_none(),
+            Self::Version(version) => found == Some(version),
+        };
+        if met {
+            return Ok(());
+        }
+        Err(StoreError::Conflict {
+            key: key.to_owned(),
+            found,
+        })
+    }
+}
+
 /// Proof of being the newest holder of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
@@ -52,6 +73,61 @@ pub struct Put {
 }
 
 impl Put {
+    /// Longest key or name of a fence, in bytes.
+    pub const KEY_BYTES_MAX: usize = 512;
+    /// Longest value, in bytes.
+    pub const VALUE_BYTES_MAX: usize = 8 << 20;
+    /// Most puts of one [`Store::put_all`].
+    pub const BATCH_MAX: usize = 256;
+
+    /// Whether a key, or the name of a fence, keeps the limits that every store has.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] if it does not.
+    pub fn check_key(key: &str) -> Result<(), StoreError> {
+        if (1..=Self::KEY_BYTES_MAX).contains(&key.len()) {
+            return Ok(());
+        }
+        Err(StoreError::Limit {
+            key: key.to_owned(),
+            why: format!(
+                "the key has {} bytes, not 1 to {}",
+                key.len(),
+                Self::KEY_BYTES_MAX
+            ),
+        })
+    }
+
+    /// Whether the puts keep the limits that every store has.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`], naming the first put that does not.
+    pub fn check_batch(puts: &[Self]) -> Result<(), StoreError> {
+        if let Some(beyond) = puts.get(Self::BATCH_MAX) {
+            return Err(StoreError::Limit {
+                key: beyond.key.clone(),
+                why: format!("at most {} puts are written at once", Self::BATCH_MAX),
+            });
+        }
+        for put in puts {
+            Self::check_key(&put.key)?;
+            if let Some(fence) = &put.fence {
+                Self::check_key(&fence.name)?;
+            }
+            if put.value.len() > Self::VALUE_BYTES_MAX {
+                return Err(StoreError::Limit {
+                    key: put.key.clone(),
+                    why: format!(
+                        "the value has {} bytes, the limit is {}",
+                        put.value.len(),
+                        Self::VALUE_BYTES_MAX
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// A write that expects `expect`, is kept for ever and needs no fence.
     pub fn new(key: impl Into<String>, value: impl Into<Vec<u8>>, expect: Expect) -> Self {
         Self {

@@ -18,6 +18,49 @@ pub struct Entry {
     pub payload: Vec<u8>,
 }
 
+impl Entry {
+    /// Longest key, in bytes.
+    pub const KEY_BYTES_MAX: usize = 512;
+    /// Longest payload, in bytes.
+    pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+    /// Most entries of one batch.
+    pub const BATCH_MAX: usize = 1024;
+
+    /// Whether the batch keeps the limits that every stream has.
+    ///
+    /// # Errors
+    /// [`StreamError::Limit`], naming the first entry that does not.
+    pub fn check_batch(batch: &[Self]) -> Result<(), StreamError> {
+        let limit = |entry: &Self, why: String| StreamError::Limit {
+            key: entry.key.clone(),
+            why,
+        };
+        if let Some(beyond) = batch.get(Self::BATCH_MAX) {
+            let why = format!("a batch holds at most {} entries", Self::BATCH_MAX);
+            return Err(limit(beyond, why));
+        }
+        for entry in batch {
+            if entry.key.is_empty() || entry.key.len() > Self::KEY_BYTES_MAX {
+                let why = format!(
+                    "the key has {} bytes, not 1 to {}",
+                    entry.key.len(),
+                    Self::KEY_BYTES_MAX
+                );
+                return Err(limit(entry, why));
+            }
+            if entry.payload.len() > Self::PAYLOAD_BYTES_MAX {
+                let why = format!(
+                    "the payload has {} bytes, the limit is {}",
+                    entry.payload.len(),
+                    Self::PAYLOAD_BYTES_MAX
+                );
+                return Err(limit(entry, why));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What became of one appended entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
@@ -58,6 +101,16 @@ pub struct Cause {
     pub code: String,
     /// One printable line.
     pub text: String,
+}
+
+impl Cause {
+    /// The cause of a dead letter that nobody ever gave a cause for: all its leases just ended.
+    pub fn unanswered(attempts: u32) -> Self {
+        Self {
+            code: Code("E-STREAM-005").to_string(),
+            text: format!("the lease ended {attempts} times without an answer"),
+        }
+    }
 }
 
 /// An entry that was given up. Never evicted.
