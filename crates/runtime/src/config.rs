@@ -4,9 +4,11 @@
 //! `JsonSchema` for the documentation) and implements [`Section`] to check what types cannot say.
 //! The binary puts the sections together and calls [`load`].
 
+mod files;
 mod load;
 mod values;
 
+pub use files::{SecretFileError, read_secret, write_private};
 pub use load::{Env, MapEnv, ProcessEnv, Source, load};
 pub use values::{ByteSize, Secret, Span};
 
