@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod config;
 pub mod entropy;
+pub mod git;
 pub mod http;
 pub mod retry;
 pub mod shutdown;
