@@ -1,0 +1,87 @@
+//! What the hook counts.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use runtime::telemetry::Metrics;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Request {
+    route: String,
+    code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Alert {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Rejected {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Counts {
+    requests: Family<Request, Counter>,
+    alerts: Family<Alert, Counter>,
+    rejected: Family<Rejected, Counter>,
+    received: Counter,
+    pub(crate) store_seconds: Histogram,
+}
+
+impl Counts {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let buckets = exponential_buckets(0.000_5, 2.0, 15);
+        Self {
+            requests: metrics.register(
+                "hook_requests",
+                "Requests by route and status code",
+                Family::default(),
+            ),
+            alerts: metrics.register(
+                "hook_alerts",
+                "Alerts of webhook bodies: accepted, duplicate, rejected or cut",
+                Family::default(),
+            ),
+            rejected: metrics.register(
+                "hook_rejected",
+                "Requests and alerts that were not taken, by reason",
+                Family::default(),
+            ),
+            received: metrics.register(
+                "received",
+                "Alert events stored for the first time; each gets one disposition",
+                Counter::default(),
+            ),
+            store_seconds: metrics.register(
+                "hook_store_seconds",
+                "Time from a parsed body to all of its alerts being durable",
+                Histogram::new(buckets),
+            ),
+        }
+    }
+
+    pub(crate) fn request(&self, route: &str, code: u16) {
+        let labels = Request {
+            route: route.to_owned(),
+            code,
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn rejected(&self, reason: &'static str) {
+        self.rejected.get_or_create(&Rejected { reason }).inc();
+    }
+
+    pub(crate) fn alerts(&self, outcome: &'static str, count: u64) {
+        if count > 0 {
+            self.alerts.get_or_create(&Alert { outcome }).inc_by(count);
+        }
+    }
+
+    pub(crate) fn received(&self, count: u64) {
+        self.received.inc_by(count);
+    }
+}
