@@ -1,0 +1,6 @@
+//! Triage through its one door: requests in, replies and stored incidents out.
+
+mod laws;
+mod real;
+mod scripts;
+mod world;
