@@ -1,0 +1,234 @@
+//! Streams and store on Redis Streams, one server.
+//!
+//! Every operation is one script, so it happens as a whole or not at all and no answer that gets
+//! lost leaves half of it behind. Entries are handed out by a script as well, never by a blocking
+//! read: a blocking read only rings a bell (see [`bell`]), so one that is dropped or times out
+//! strands nothing.
+//!
+//! The consumer group is what scalers look at: what waits is its lag, what is handed out or put back
+//! is its pending list.
+
+mod bell;
+mod link;
+mod reply;
+mod scripts;
+mod store;
+mod stream;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use incident::ports::{Cancel as _, Clock, Expect, Put, Store, StoreError, Stream};
+use redis::io::tcp::TcpSettings;
+use redis::{ConnectionInfo, IntoConnectionInfo as _};
+use runtime::{Supervisor, TaskKind};
+use tokio::sync::OnceCell;
+
+use self::bell::Bell;
+use self::link::{Failure, Link};
+use self::scripts::Scripts;
+use self::stream::{Names, RedisStream};
+use crate::config::Config;
+use crate::error::OpenError;
+
+/// Oldest server that has what the scripts need.
+const VERSION_MIN: u32 = 7;
+
+/// One server, and what this process knows about it.
+pub(crate) struct Server {
+    link: Link,
+    clock: Arc<dyn Clock>,
+    config: Config,
+    scripts: Scripts,
+    supervisor: Supervisor,
+    bells: Mutex<BTreeMap<String, Weak<Bell>>>,
+    /// Per stream and consumer: whether what an earlier process of that name held was freed.
+    takeovers: Mutex<BTreeMap<(String, String), Takeover>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+/// Set once what an earlier process of the same name held is freed.
+type Takeover = Arc<OnceCell<()>>;
+
+/// How to reach `url`, which may name no other database than `database`.
+pub(crate) fn address(url: &str, database: u32) -> Result<ConnectionInfo, String> {
+    // The text of the error is ours, because redis's would show the address and what is in it.
+    let info = url
+        .into_connection_info()
+        .map_err(|_| String::from("it is no redis address"))?;
+    let named = info.redis_settings().db();
+    let database = i64::from(database);
+    if named != 0 && named != database {
+        return Err(format!(
+            "it names database {named}, bus.database is {database}"
+        ));
+    }
+    let settings = info.redis_settings().clone().set_db(database);
+    // Small requests that wait for their answer: Nagle's algorithm would only delay them.
+    let tcp = TcpSettings::default().set_nodelay(true);
+    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
+}
+
+fn configured_address(config: &Config) -> Result<ConnectionInfo, OpenError> {
+    let url = match &config.url_file {
+        None => config.url.clone(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                OpenError::Address(format!("{} cannot be read: {error}", path.display()))
+            })?;
+            text.trim().to_owned()
+        }
+    };
+    address(&url, config.database).map_err(OpenError::Address)
+}
+
+impl Server {
+    pub(crate) async fn open(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        supervisor: &Supervisor,
+    ) -> Result<Arc<Self>, OpenError> {
+        let info = configured_address(config)?;
+        let link = Link::new(info, config.timeout.0, clock.clone());
+        let server = Arc::new(Self {
+            link: link.map_err(OpenError::Address)?,
+            clock,
+            config: config.clone(),
+            scripts: Scripts::new(),
+            supervisor: supervisor.clone(),
+            bells: Mutex::default(),
+            takeovers: Mutex::default(),
+        });
+        server.greet().await?;
+        server.watch();
+        Ok(server)
+    }
+
+    /// Finds out early what can never work, and says what an operator should know.
+    async fn greet(&self) -> Result<(), OpenError> {
+        let info = match self
+            .link
+            .command(redis::cmd("INFO").arg("everything"))
+            .await
+        {
+            Ok(info) => reply::text(info).unwrap_or_default(),
+            Err(Failure { error, refused }) if refused => return Err(OpenError::Refused(error)),
+            Err(Failure { error, .. }) => {
+                tracing::warn!(%error, "redis cannot be reached yet; calls fail until it is");
+                return Ok(());
+            }
+        };
+        let field = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.strip_prefix(':')).map(str::trim)
+        };
+        let version = field("redis_version").unwrap_or("unknown");
+        let major = version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse::<u32>().ok());
+        if major.is_some_and(|major| major < VERSION_MIN) {
+            return Err(OpenError::Refused(format!(
+                "it is version {version}, {VERSION_MIN}.0 or newer is needed"
+            )));
+        }
+        if field("aof_enabled") == Some("0") {
+            tracing::warn!(
+                "redis keeps no append-only file: what was acknowledged is lost when it crashes; \
+                 set appendonly yes and appendfsync always"
+            );
+        }
+        if field("maxmemory_policy").is_some_and(|policy| policy != "noeviction") {
+            tracing::warn!(
+                "redis may evict keys when memory is short; set maxmemory-policy noeviction"
+            );
+        }
+        Ok(())
+    }
+
+    /// Notices when the server goes and comes back, and reconnects without waiting for a caller.
+    fn watch(self: &Arc<Self>) {
+        let drain = self.supervisor.shutdown().drain.clone();
+        let (clock, pause) = (self.clock.clone(), self.config.poll.0);
+        let server = Arc::downgrade(self);
+        self.supervisor
+            .spawn(TaskKind::Work, "bus-redis-watch", async move {
+                let mut reachable = true;
+                while !drain.is_cancelled() {
+                    tokio::select! {
+                        biased;
+                        () = drain.wait() => return,
+                        () = clock.sleep(pause) => {}
+                    }
+                    let Some(server) = server.upgrade() else {
+                        return;
+                    };
+                    match server.link.command(&redis::cmd("PING")).await {
+                        Ok(_) if !reachable => {
+                            tracing::info!("redis can be reached again");
+                            reachable = true;
+                        }
+                        Err(Failure { error, .. }) if reachable => {
+                            tracing::warn!(%error, "redis cannot be reached");
+                            reachable = false;
+                        }
+                        Ok(_) | Err(_) => {}
+                    }
+                }
+            });
+    }
+
+    pub(crate) async fn stream(self: &Arc<Self>, name: &str, consumer: &str) -> Arc<dyn Stream> {
+        let names = Names::new(&self.config.prefix, name, consumer);
+        let takeover = {
+            let mut all = self
+                .takeovers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let key = (name.to_owned(), consumer.to_owned());
+            all.entry(key).or_default().clone()
+        };
+        let (bell, is_new) = self.bell(&names.stream);
+        let stream = RedisStream::new(self.clone(), names, takeover, bell.clone());
+        // Scalers report zero for a stream that does not exist, so it exists from the start.
+        if let Err(error) = stream.make().await {
+            tracing::warn!(stream = name, %error, "the stream could not be made yet");
+        }
+        if is_new {
+            sweep::start(self, &stream, &bell);
+        }
+        Arc::new(stream)
+    }
+
+    /// The bell of a stream, and whether it was made just now.
+    fn bell(&self, key: &str) -> (Arc<Bell>, bool) {
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bell) = bells.get(key).and_then(Weak::upgrade) {
+            return (bell, false);
+        }
+        let bell = Arc::new(Bell::new(key.to_owned()));
+        bells.insert(key.to_owned(), Arc::downgrade(&bell));
+        (bell, true)
+    }
+
+    pub(crate) fn store(self: &Arc<Self>) -> Arc<dyn Store> {
+        Arc::new(store::RedisStore::new(self.clone()))
+    }
+
+    /// Writes a value that soon goes away.
+    pub(crate) async fn check(self: &Arc<Self>) -> Result<(), StoreError> {
+        let probe = Put::new("bus/probe", Vec::new(), Expect::Any).ttl(Duration::from_mins(1));
+        self.store().put(probe).await.map(|_| ())
+    }
+
+    pub(crate) fn close(&self) {
+        self.link.close();
+    }
+}
