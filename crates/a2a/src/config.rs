@@ -149,7 +149,11 @@ mod tests {
         change(&mut config);
         let mut problems = Vec::new();
         config.check("a2a", &mut problems);
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
@@ -165,6 +169,12 @@ mod tests {
             config.executions_max = 0;
             config.lease = Span::secs(0);
             config.task_ttl = Span::secs(60);
-        }), @"");
+        }), @r#"
+    a2a.public_url: "triage:8083" is neither http nor https. Write scheme, host and port, such as "http://127.0.0.1:8083".
+    a2a.request_bytes_max: 11MiB is not between 1B and 10MiB. Set it to "4MiB", or split the input.
+    a2a.executions_max: 0 lets nothing through. Set it to 1 or more.
+    a2a.lease: 0s is no time at all. Set it to more than 0s.
+    a2a.task_ttl: 1m is not longer than execution_max. Set it to at least twice execution_max, better to days.
+    "#);
     }
 }

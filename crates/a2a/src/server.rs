@@ -178,7 +178,8 @@ fn agent_routes(name: &str, core: Arc<Core>, gate: Gate, published: Published) -
     Router::new()
         .route(path.trim_end_matches('/'), post_service(rpc.clone()))
         .route(&path, post_service(rpc))
-        .layer(from_fn_with_state(gate, gate::pass))
+        // Not on the fallback: what is not ours is not found, by anybody.
+        .route_layer(from_fn_with_state(gate, gate::pass))
         .route(&card_path, get(card::serve).with_state(Arc::new(published)))
 }
 

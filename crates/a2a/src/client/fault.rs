@@ -266,10 +266,10 @@ mod tests {
 
     #[test]
     fn http_without_json_rpc() {
-        insta::assert_snapshot!(check(502, "<html>\n<h1>Bad Gateway</h1>"), @"");
-        insta::assert_snapshot!(check(400, "A2A-Version header is required"), @"");
-        insta::assert_snapshot!(check(404, ""), @"");
-        insta::assert_snapshot!(check(413, "too large"), @"");
+        insta::assert_snapshot!(check(502, "<html>\n<h1>Bad Gateway</h1>"), @"Transient git-agent cannot be reached: POST answered HTTP 502: <html> <h1>Bad Gateway</h1>");
+        insta::assert_snapshot!(check(400, "A2A-Version header is required"), @"Permanent git-agent cannot be reached: POST answered HTTP 400: A2A-Version header is required");
+        insta::assert_snapshot!(check(404, ""), @"Permanent git-agent cannot be reached: POST answered HTTP 404");
+        insta::assert_snapshot!(check(413, "too large"), @"Permanent git-agent refused the task: POST answered HTTP 413: too large");
     }
 
     fn check_code(code: i32) -> String {
@@ -280,9 +280,9 @@ mod tests {
 
     #[test]
     fn json_rpc_codes_of_strangers() {
-        insta::assert_snapshot!(check_code(error_code::INVALID_PARAMS), @"");
-        insta::assert_snapshot!(check_code(error_code::VERSION_NOT_SUPPORTED), @"");
-        insta::assert_snapshot!(check_code(error_code::INTERNAL_ERROR), @"");
-        insta::assert_snapshot!(check_code(error_code::TASK_NOT_FOUND), @"");
+        insta::assert_snapshot!(check_code(error_code::INVALID_PARAMS), @"Permanent git-agent refused the task: why");
+        insta::assert_snapshot!(check_code(error_code::VERSION_NOT_SUPPORTED), @"Permanent git-agent cannot be reached: it does not speak our A2A: why");
+        insta::assert_snapshot!(check_code(error_code::INTERNAL_ERROR), @"Permanent git-agent failed: why");
+        insta::assert_snapshot!(check_code(error_code::TASK_NOT_FOUND), @"Permanent git-agent failed: why");
     }
 }

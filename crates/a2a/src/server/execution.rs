@@ -86,7 +86,14 @@ async fn claim(
     cancel: &CancelToken,
 ) -> Result<Option<u64>, sdk::A2AError> {
     let core = &entry.core;
-    let show = |record: Record| entry.view.send_modify(|view| view.record = Some(record));
+    let show = |record: Record| {
+        entry.view.send_modify(|view| {
+            if view.begun.is_none() && !record.state.is_at_rest() {
+                view.begun = Some(record.clone());
+            }
+            view.record = Some(record);
+        });
+    };
     loop {
         let claimed = Policy::BACKEND.run(cx, core.entropy.as_ref(), || core.tasks.claim(asked));
         let claimed = tokio::select! {

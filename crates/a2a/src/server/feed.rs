@@ -59,9 +59,7 @@ impl Told {
             self.task = true;
             self.rest = record.state.is_at_rest();
             news.push(sdk::StreamResponse::Task(record.to_task(input, history)));
-            if self.rest {
-                self.notes = record.noted;
-            }
+            self.notes = record.noted;
         }
         for note in record.notes.iter().filter(|note| note.number > self.notes) {
             news.push(sdk::StreamResponse::StatusUpdate(record.note_update(note)));
@@ -168,11 +166,11 @@ impl Feed {
     async fn pull(&mut self) {
         match &mut self.source {
             Source::Live(view) => {
-                let (record, done) = {
+                let (begun, record, done) = {
                     let view = view.borrow_and_update();
-                    (view.record.clone(), view.done.clone())
+                    (view.begun.clone(), view.record.clone(), view.done.clone())
                 };
-                if let Some(record) = &record {
+                for record in [begun, record].iter().flatten() {
                     self.tell(record);
                 }
                 let ended = done.is_some();

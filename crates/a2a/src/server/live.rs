@@ -30,6 +30,9 @@ const NOTE_CHARS_MAX: usize = 300;
 /// What is known of an execution.
 #[derive(Debug, Clone, Default)]
 pub(super) struct View {
+    /// The task as this execution found it, if it was not at rest then. Every stream begins here,
+    /// so that all of them tell the same story.
+    pub(super) begun: Option<Record>,
     /// The task, once the store was asked.
     pub(super) record: Option<Record>,
     /// How the execution ended: the task is at rest, or why it is not.

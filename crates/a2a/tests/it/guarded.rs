@@ -23,7 +23,7 @@ async fn only_callers_with_the_token_pass() {
             matches!(error, AgentError::Unreachable { .. }),
             "{shown:?} {error:?}"
         );
-        insta::allow_duplicates! { insta::assert_snapshot!(error, @""); }
+        insta::allow_duplicates! { insta::assert_snapshot!(error, @"script-agent cannot be reached: authorization: the bearer token is missing or wrong; send the token this server was given (a2a.token_file)"); }
     }
     let basic = http()
         .post(format!("{url}/agents/script-agent/"))
@@ -87,7 +87,7 @@ async fn too_much_at_once_is_put_off_and_not_refused() {
     .await;
     until("the agent runs", || agent.runs("m1") == 1).await;
     let answer = call(&process, "SendMessage", message("m2", &json!({}))).await;
-    insta::assert_snapshot!(error_line(&answer), @"");
+    insta::assert_snapshot!(error_line(&answer), @"-32603 script-agent works on 1 tasks already; try again");
     let details = answer["error"]["data"].as_array().unwrap();
     assert_eq!(details.last().unwrap()["metadata"]["failure"], "OVERLOADED");
     let remote = remote(&process);
@@ -113,7 +113,7 @@ async fn a_body_beyond_the_limit_is_refused_with_the_limit() {
     );
     let answer = post(&process, body).await;
     assert_eq!(answer.status(), 413);
-    insta::assert_snapshot!(error_line(&answer.json().await.unwrap()), @"");
+    insta::assert_snapshot!(error_line(&answer.json().await.unwrap()), @"-32600 the body is longer than 4096 bytes or broke off; send less (a2a.request_bytes_max)");
     let error = remote(&process)
         .run(task("m1", json!({"text": "x".repeat(4096)})), &cx())
         .await
@@ -155,12 +155,12 @@ async fn what_is_no_json_rpc_is_explained() {
         .run(task("m1", json!({})), &cx())
         .await
         .unwrap_err();
-    insta::assert_snapshot!(error.to_string().replace(&url, "<url>"), @"");
+    insta::assert_snapshot!(error.to_string().replace(&url, "<url>"), @"script-agent cannot be reached: <url>/agents/script-agent/ answered HTTP 400: A2A-Version? <b>no</b>");
     let elsewhere = url.replace("127.0.0.1", "localhost");
     let error = remote_at(&elsewhere, "script-agent", None)
         .run(task("m1", json!({})), &cx())
         .await
         .unwrap_err();
     let port = url.rsplit(':').next().unwrap().to_owned();
-    insta::assert_snapshot!(error.to_string().replace(&port, "<port>"), @"");
+    insta::assert_snapshot!(error.to_string().replace(&port, "<port>"), @"script-agent cannot be reached: its card names http://127.0.0.1:<port>/agents/script-agent/, another origin than http://localhost:<port>; set a2a.public_url of that agent");
 }

@@ -92,7 +92,7 @@ async fn the_same_message_with_another_payload_is_refused() {
         .run(task("m1", json!({"n": 2})), &cx())
         .await
         .unwrap_err();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"script-agent refused the task: message.messageId: was used before with another skill, context or body; a new message needs a new id");
     assert_eq!(error.kind(), Kind::Permanent);
     assert_eq!(agent.runs("m1"), 1);
 }
@@ -107,7 +107,7 @@ async fn what_an_agent_refuses_is_refused_for_good() {
             .run(task("m1", json!({"do": "refuse"})), &cx())
             .await
             .unwrap_err();
-        insta::allow_duplicates! { insta::assert_snapshot!(error, @""); }
+        insta::allow_duplicates! { insta::assert_snapshot!(error, @"script-agent refused the task: the window ends before it starts; swap them"); }
     }
     assert_eq!(agent.runs("m1"), 1);
 }
@@ -166,12 +166,12 @@ async fn numbers_that_would_lose_digits_do_not_travel() {
         .run(task("m1", json!({"n": 1_u64 << 53})), &cx())
         .await
         .unwrap_err();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"script-agent refused the task: input: /n is 9007199254740992, beyond the integers that survive A2A (2^53); send it as a string");
     let error = remote
         .run(task("m2", json!({"do": "too big"})), &cx())
         .await
         .unwrap_err();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"script-agent refused the task: its output cannot travel: /id is 18446744073709551615, beyond the integers that survive A2A (2^53); send it as a string");
     assert_eq!(agent.runs("m1"), 0);
 }
 
@@ -260,5 +260,5 @@ async fn a_wrong_address_is_told_at_once() {
     let other = remote_at(&process.url(), "git-agent", None);
     let error = other.run(task("m1", json!({})), &cx()).await.unwrap_err();
     let told = error.to_string().replace(&process.url(), "<url>");
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @"git-agent cannot be reached: its card at <url>/agents/git-agent/.well-known/agent-card.json answered HTTP 404");
 }

@@ -22,13 +22,12 @@ fn with(pointer: &str, value: Value) -> String {
     envelope("SendMessage", &params)
 }
 
-#[tokio::test]
-async fn every_refusal_names_the_field_and_the_remedy() {
-    let agent = Scripted::named("script-agent");
-    let process = Process::start(Setup::new(&agent, &store())).await;
+type Case = (&'static str, String);
+
+/// Envelopes, ids and roles.
+fn envelopes() -> Vec<Case> {
     let gone = || json!("<gone>");
-    let extension = "urn:nightshift:a2a:context:1";
-    let cases = [
+    vec![
         ("no JSON", "{".to_owned()),
         ("no method", r#"{"jsonrpc":"2.0","id":7}"#.to_owned()),
         (
@@ -52,6 +51,13 @@ async fn every_refusal_names_the_field_and_the_remedy() {
             with("/message/role", json!("ROLE_AGENT")),
         ),
         ("a 0.3 role", with("/message/role", json!("user"))),
+    ]
+}
+
+/// What a message carries.
+fn parts() -> Vec<Case> {
+    let gone = || json!("<gone>");
+    vec![
         ("no parts", with("/message/parts", gone())),
         ("no part", with("/message/parts", json!([]))),
         (
@@ -96,6 +102,13 @@ async fn every_refusal_names_the_field_and_the_remedy() {
                 json!([{"data": {"schema": "script/1", "body": {"n": 9_007_199_254_740_993_u64}}}]),
             ),
         ),
+    ]
+}
+
+/// Settings of a message, and the other operations.
+fn the_rest() -> Vec<Case> {
+    let extension = "urn:nightshift:a2a:context:1";
+    vec![
         (
             "another task",
             with("/message/taskId", json!("task-of-mine")),
@@ -159,7 +172,14 @@ async fn every_refusal_names_the_field_and_the_remedy() {
             "the extended card",
             envelope("GetExtendedAgentCard", &json!({})),
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn every_refusal_names_the_field_and_the_remedy() {
+    let agent = Scripted::named("script-agent");
+    let process = Process::start(Setup::new(&agent, &store())).await;
+    let cases = [envelopes(), parts(), the_rest()].concat();
     let mut table = String::new();
     for (what, body) in cases {
         let answer: Value = post(&process, body).await.json().await.unwrap();

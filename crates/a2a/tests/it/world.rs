@@ -18,20 +18,20 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// Longest wait of any test for anything.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Does what the input's `do` says and counts how often it was asked, by message.
 #[derive(Debug)]
-pub struct Scripted {
+pub(crate) struct Scripted {
     card: AgentCard,
     runs: Mutex<BTreeMap<String, u32>>,
     traces: Mutex<Vec<String>>,
     deadlines: Mutex<Vec<jiff::Timestamp>>,
-    pub gate: CancelToken,
+    pub(crate) gate: CancelToken,
 }
 
 impl Scripted {
-    pub fn named(name: &str) -> Arc<Self> {
+    pub(crate) fn named(name: &str) -> Arc<Self> {
         let skill = |id: &str| Skill {
             id: id.to_owned(),
             name: "Script".to_owned(),
@@ -50,16 +50,16 @@ impl Scripted {
         })
     }
 
-    pub fn runs(&self, id: &str) -> u32 {
+    pub(crate) fn runs(&self, id: &str) -> u32 {
         let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         runs.get(id).copied().unwrap_or(0)
     }
 
-    pub fn last_trace(&self) -> Option<String> {
+    pub(crate) fn last_trace(&self) -> Option<String> {
         self.traces.lock().unwrap().last().cloned()
     }
 
-    pub fn last_deadline(&self) -> Option<jiff::Timestamp> {
+    pub(crate) fn last_deadline(&self) -> Option<jiff::Timestamp> {
         self.deadlines.lock().unwrap().last().copied()
     }
 
@@ -128,7 +128,7 @@ impl Agent for Scripted {
 }
 
 /// Limits that suit a test.
-pub fn quick() -> Config {
+pub(crate) fn quick() -> Config {
     Config {
         lease: Span::millis(600),
         poll: Span::millis(20),
@@ -137,23 +137,23 @@ pub fn quick() -> Config {
 }
 
 /// One process: a server on its own runtime, so that it can die like one.
-pub struct Process {
+pub(crate) struct Process {
     runtime: Option<tokio::runtime::Runtime>,
-    pub addr: SocketAddr,
-    pub supervisor: Supervisor,
+    pub(crate) addr: SocketAddr,
+    pub(crate) supervisor: Supervisor,
 }
 
-pub struct Setup {
-    pub agent: Arc<Scripted>,
-    pub store: Arc<dyn Store>,
-    pub config: Config,
-    pub token: Option<Secret>,
-    pub addr: SocketAddr,
-    pub seed: u64,
+pub(crate) struct Setup {
+    pub(crate) agent: Arc<Scripted>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) config: Config,
+    pub(crate) token: Option<Secret>,
+    pub(crate) addr: SocketAddr,
+    pub(crate) seed: u64,
 }
 
 impl Setup {
-    pub fn new(agent: &Arc<Scripted>, store: &Arc<MemoryStore>) -> Self {
+    pub(crate) fn new(agent: &Arc<Scripted>, store: &Arc<MemoryStore>) -> Self {
         Self {
             agent: agent.clone(),
             store: store.clone(),
@@ -166,7 +166,7 @@ impl Setup {
 }
 
 impl Process {
-    pub async fn start(setup: Setup) -> Self {
+    pub(crate) async fn start(setup: Setup) -> Self {
         let clock: Arc<dyn Clock> = SystemClock::new();
         let supervisor = Supervisor::new(Shutdown::new(), clock.clone());
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -177,7 +177,7 @@ impl Process {
         let (told, heard) = tokio::sync::oneshot::channel();
         let owner = supervisor.clone();
         runtime.spawn(async move {
-            let listener = TcpListener::bind(setup.addr).await.unwrap();
+            let listener = bind(setup.addr).await;
             let addr = listener.local_addr().unwrap();
             let server = Server::new(&Parts {
                 agents: vec![setup.agent],
@@ -207,14 +207,26 @@ impl Process {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
     /// kill -9: no task is told, no connection is closed in order.
-    pub fn kill(mut self) -> SocketAddr {
+    pub(crate) fn kill(mut self) -> SocketAddr {
         self.runtime.take().unwrap().shutdown_background();
         self.addr
+    }
+}
+
+/// A port may be taken until the process that had it is gone.
+async fn bind(addr: SocketAddr) -> TcpListener {
+    let clock = SystemClock::new();
+    loop {
+        match TcpListener::bind(addr).await {
+            Ok(listener) => return listener,
+            Err(error) => assert!(clock.elapsed() < PATIENCE, "{error}"),
+        }
+        clock.sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -226,24 +238,24 @@ impl Drop for Process {
     }
 }
 
-pub fn store() -> Arc<MemoryStore> {
+pub(crate) fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(SystemClock::new()))
 }
 
-pub fn http() -> reqwest::Client {
-    runtime::http::client(Duration::from_secs(60)).unwrap()
+pub(crate) fn http() -> reqwest::Client {
+    runtime::http::client(Duration::from_mins(1)).unwrap()
 }
 
-pub fn remote_at(url: &str, name: &str, token: Option<&str>) -> RemoteAgent {
+pub(crate) fn remote_at(url: &str, name: &str, token: Option<&str>) -> RemoteAgent {
     let entropy = Arc::new(SeededEntropy::new(7));
     RemoteAgent::new(url, name, http(), token.map(Secret::new), entropy, &quick())
 }
 
-pub fn remote(process: &Process) -> RemoteAgent {
+pub(crate) fn remote(process: &Process) -> RemoteAgent {
     remote_at(&process.url(), "script-agent", None)
 }
 
-pub fn cx() -> Cx {
+pub(crate) fn cx() -> Cx {
     Cx::root(
         SystemClock::new(),
         PATIENCE,
@@ -251,7 +263,7 @@ pub fn cx() -> Cx {
     )
 }
 
-pub fn task(id: &str, input: Value) -> AgentTask {
+pub(crate) fn task(id: &str, input: Value) -> AgentTask {
     AgentTask {
         message_id: MessageId::from_stored(id),
         context: Some("inc-0123456789ab".to_owned()),
@@ -260,7 +272,7 @@ pub fn task(id: &str, input: Value) -> AgentTask {
     }
 }
 
-pub fn output(outcome: Outcome) -> Value {
+pub(crate) fn output(outcome: Outcome) -> Value {
     match outcome {
         Outcome::Completed { output } => output,
         other @ Outcome::InputRequired { .. } => panic!("not completed: {other:?}"),
@@ -268,7 +280,7 @@ pub fn output(outcome: Outcome) -> Value {
 }
 
 /// Waits for a state, within bounds.
-pub async fn until(what: &str, state: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, state: impl Fn() -> bool) {
     let clock = SystemClock::new();
     while !state() {
         assert!(clock.elapsed() < PATIENCE, "waited too long: {what}");
@@ -278,7 +290,7 @@ pub async fn until(what: &str, state: impl Fn() -> bool) {
 
 /// Remembers what it was told.
 #[derive(Debug, Default)]
-pub struct Heard(Mutex<Vec<String>>);
+pub(crate) struct Heard(Mutex<Vec<String>>);
 
 impl Progress for Heard {
     fn note(&self, stage: &str, text: &str) {
@@ -287,18 +299,18 @@ impl Progress for Heard {
 }
 
 impl Heard {
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 }
 
 /// A JSON-RPC envelope around a method and its parameters.
-pub fn envelope(method: &str, params: &Value) -> String {
+pub(crate) fn envelope(method: &str, params: &Value) -> String {
     json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params }).to_string()
 }
 
 /// The parameters of a message for the scripted agent.
-pub fn message(id: &str, input: &Value) -> Value {
+pub(crate) fn message(id: &str, input: &Value) -> Value {
     json!({ "message": {
         "messageId": id,
         "role": "ROLE_USER",
@@ -307,7 +319,7 @@ pub fn message(id: &str, input: &Value) -> Value {
 }
 
 /// Posts a body the way a plain client would.
-pub async fn post(process: &Process, body: String) -> reqwest::Response {
+pub(crate) async fn post(process: &Process, body: String) -> reqwest::Response {
     http()
         .post(format!("{}/agents/script-agent/", process.url()))
         .header("content-type", "application/json")
@@ -319,15 +331,18 @@ pub async fn post(process: &Process, body: String) -> reqwest::Response {
 }
 
 /// Calls a method; the whole envelope of the answer.
-pub async fn call(process: &Process, method: &str, params: Value) -> Value {
+pub(crate) async fn call(process: &Process, method: &str, params: Value) -> Value {
     let answer = post(process, envelope(method, &params)).await;
     answer.json().await.unwrap()
 }
 
 /// Calls a streaming method and reads the stream to its end; one line per event.
-pub async fn events(process: &Process, method: &str, params: Value) -> Vec<String> {
+pub(crate) async fn events(process: &Process, method: &str, params: Value) -> Vec<String> {
     let answer = post(process, envelope(method, &params)).await;
     let text = answer.text().await.unwrap();
+    if let Ok(envelope) = serde_json::from_str(&text) {
+        return vec![error_line(&envelope)];
+    }
     let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
     data.map(|data| event_line(&serde_json::from_str(data).unwrap()))
         .collect()
@@ -355,7 +370,7 @@ fn event_line(event: &Value) -> String {
 }
 
 /// Code and message of an error, or what there is instead.
-pub fn error_line(envelope: &Value) -> String {
+pub(crate) fn error_line(envelope: &Value) -> String {
     let error = &envelope["error"];
     if error.is_null() {
         return format!("no error: {envelope}");
