@@ -6,6 +6,16 @@
 //! Never: a write outside of the ports, a model's word for a fact, a claim without evidence.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod diagnosis;
+mod journal;
+pub mod orchestrator;
 pub mod render;
 pub mod reporting;
+
+mod phrase;
+#[cfg(test)]
+mod sample;
+
+pub use config::Config;
+pub use orchestrator::{Deps, Orchestrator};

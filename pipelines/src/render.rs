@@ -1,41 +1,25 @@
-//! Renderers: one report, several forms. They add nothing of their own and escape everything.
+//! Renderers: one report, several forms.
+//!
+//! For: the same document on a terminal at 3 a.m., as Markdown in a pull request, as one page in a
+//! browser and as JSON for programs. Everything is escaped for where it goes: control and
+//! direction-changing characters, mark-up, links, mentions.
+//!
+//! Never: a sentence, number or judgement of their own; a script, a remote resource, a live mention.
 
-use incident::Report;
+mod escape;
+mod html;
+mod json;
+mod markdown;
+mod plot;
+mod pull_request;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod view;
+mod wrap;
 
-/// How the terminal form looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TerminalStyle {
-    /// Whether to write ANSI colours.
-    pub color: bool,
-    /// Columns; lines are broken to fit.
-    pub width: usize,
-}
-
-impl Default for TerminalStyle {
-    fn default() -> Self {
-        Self {
-            color: false,
-            width: 80,
-        }
-    }
-}
-
-/// For a terminal.
-pub fn terminal(report: &Report, _style: &TerminalStyle) -> String {
-    report.title.clone()
-}
-
-/// As Markdown.
-pub fn markdown(report: &Report) -> String {
-    report.title.clone()
-}
-
-/// As one self-contained page.
-pub fn html(_report: &Report) -> String {
-    String::from("<!doctype html>")
-}
-
-/// As JSON.
-pub fn json(report: &Report) -> String {
-    serde_json::to_string_pretty(report).expect("a report has text keys and finite numbers only")
-}
+pub use html::html;
+pub use json::json;
+pub use markdown::markdown;
+pub use pull_request::{PullRequest, pull_request_body};
+pub use terminal::{TerminalStyle, terminal};

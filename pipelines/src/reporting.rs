@@ -1,13 +1,21 @@
 //! Reporting: from a diagnosis to one typed document and, where a change would help, to a proposal.
 //!
-//! For: sentences with numbers and units, each with the facts that carry it.
+//! For: short sentences with numbers and units, most important first, each with the facts that carry
+//! it. A sentence without a fact is left out.
 //!
-//! Never: layout (that is `render`), an effect, a fact of its own.
+//! Never: layout (that is `render`), an outside effect, a fact of its own.
 
-use incident::proposal::{ChangeRequest, Preview};
-use incident::report::{ChangeOutcome, Moment, VERSION};
-use incident::{Diagnosis, Evidence, Incident, Proposal, Report};
+mod cause;
+mod impact;
+mod proposal;
+mod steps;
+mod timeline;
+
+use incident::report::{ChangeOutcome, Claim, Moment, VERSION};
+use incident::{Diagnosis, Evidence, EvidenceId, Fact, Incident, Report};
 use jiff::Timestamp;
+
+pub use proposal::proposal;
 
 /// What a report is made of.
 #[derive(Debug, Clone)]
@@ -31,6 +39,8 @@ pub struct Inputs<'a> {
 /// Composes the report.
 pub fn compose(inputs: Inputs<'_>) -> Report {
     let incident = inputs.incident;
+    let mut evidence = inputs.evidence.clone();
+    evidence.sort_by_key(|e| e.id);
     Report {
         version: VERSION,
         incident: incident.id.clone(),
@@ -41,34 +51,32 @@ pub fn compose(inputs: Inputs<'_>) -> Report {
         alerts: incident.members.len() as u64 + incident.members_left_out,
         started_at: incident.started_at,
         resolved_at: incident.resolved_at,
-        impact: Vec::new(),
-        cause: Vec::new(),
+        impact: impact::claims(incident, &inputs.diagnosis, &evidence),
+        cause: cause::claims(&inputs.diagnosis, &evidence),
+        timeline: timeline::moments(&inputs, &evidence),
+        next_steps: steps::steps(&inputs),
         diagnosis: inputs.diagnosis,
-        timeline: inputs.moments,
-        next_steps: Vec::new(),
         change: inputs.change,
-        evidence: inputs.evidence,
+        evidence,
         partial: inputs.partial,
         model: None,
         written_at: inputs.written_at,
     }
 }
 
-/// Makes a change request into something a person can judge.
-pub fn proposal(
-    _incident: &Incident,
-    diagnosis: &Diagnosis,
-    _evidence: &[Evidence],
-    request: ChangeRequest,
-    preview: Preview,
-) -> Proposal {
-    Proposal {
-        title: format!("Revert {}", request.commit),
-        body: String::new(),
-        evidence: diagnosis.culprit().map(|(_, _, id)| id).into_iter().collect(),
-        risk: String::new(),
-        undo: String::new(),
-        request,
-        preview,
-    }
+/// A sentence with the facts that carry it; none if there are none.
+fn claim(text: impl Into<String>, evidence: impl IntoIterator<Item = EvidenceId>) -> Option<Claim> {
+    let mut evidence: Vec<EvidenceId> = evidence.into_iter().collect();
+    evidence.sort();
+    evidence.dedup();
+    (!evidence.is_empty()).then(|| Claim {
+        text: text.into(),
+        evidence,
+    })
+}
+
+/// The numbers of the alerts among the facts.
+fn alerts(evidence: &[Evidence]) -> Vec<EvidenceId> {
+    let is_alert = |e: &&Evidence| matches!(e.observation.fact, Fact::Alert { .. });
+    evidence.iter().filter(is_alert).map(|e| e.id).collect()
 }

@@ -1,0 +1,268 @@
+//! Weighs each commit of the window.
+
+use incident::{Cause, Change, EvidenceId};
+use jiff::SignedDuration;
+
+use super::Config;
+use super::candidate::{Candidate, Kind};
+use super::edits::{self, Edits};
+use super::mechanism;
+use super::picture::{Picture, Traffic};
+use super::weights;
+use super::words::{self, Rarity, Words};
+use crate::phrase;
+
+/// One candidate for each commit, in the order of the picture.
+pub(super) fn weigh(picture: &Picture<'_>, config: &Config) -> Vec<Candidate> {
+    let read: Vec<Edits> = picture
+        .changes
+        .iter()
+        .map(|(_, change)| edits::read(change, config.diff_lines_max, config.words_max))
+        .collect();
+    // Words of commits that cannot run say nothing about which word is rare among those that can.
+    let live = read.iter().filter(|e| e.inert.is_none());
+    let rarity = Rarity::among(live.map(|e| &e.words));
+    let pairs = picture.changes.iter().zip(&read);
+    pairs
+        .map(|((id, change), edits)| {
+            let mut candidate = begin(*id, change);
+            let weigher = Weigher {
+                picture,
+                config,
+                id: *id,
+                change,
+                edits,
+            };
+            weigher.time(&mut candidate);
+            weigher.nature(&mut candidate);
+            weigher.place(&mut candidate);
+            weigher.words(&rarity, &mut candidate);
+            weigher.mechanism(&mut candidate);
+            weigher.contrast(&mut candidate);
+            candidate
+        })
+        .collect()
+}
+
+fn begin(id: EvidenceId, change: &Change) -> Candidate {
+    let entity = format!(
+        "commit {} \"{}\" in {}",
+        change.short(),
+        change.subject.one_line(72),
+        change.repository
+    );
+    let cause = Cause::Change {
+        repository: change.repository.clone(),
+        commit: change.commit.clone(),
+        evidence: id,
+    };
+    let tie = format!("{} {} {}", change.at, change.repository, change.commit);
+    Candidate::new(entity, cause, weights::CHANGE, tie)
+}
+
+struct Weigher<'a> {
+    picture: &'a Picture<'a>,
+    config: &'a Config,
+    id: EvidenceId,
+    change: &'a Change,
+    edits: &'a Edits,
+}
+
+impl Weigher<'_> {
+    fn cite(&self, others: Vec<EvidenceId>) -> impl Iterator<Item = EvidenceId> {
+        std::iter::once(self.id).chain(others)
+    }
+
+    fn time(&self, candidate: &mut Candidate) {
+        let onset = self.picture.onset;
+        let evidence = self.picture.onset_evidence();
+        let measured = onset.shown_by.is_some();
+        let mark = if measured { "onset" } else { "alert" };
+        let before = onset.at.duration_since(self.change.at);
+        if before < SignedDuration::ZERO {
+            let late = before.abs();
+            let same = measured && late <= self.config.tolerance();
+            let (weight, text) = if same {
+                (
+                    weights::TIME_SAME,
+                    format!("It landed within {} of the onset.", phrase::length(late)),
+                )
+            } else {
+                let text = format!(
+                    "It landed {} after the {mark}, and a cause comes first.",
+                    phrase::length(late)
+                );
+                (weights::TIME_AFTER, text)
+            };
+            candidate.because(Kind::Time, weight, text, self.cite(evidence));
+            return;
+        }
+        let delay = SignedDuration::try_from(self.config.deploy_delay.0).unwrap_or_default();
+        let halving = self.config.delay_halving.0.as_secs_f64().max(1.0);
+        let over = (before - delay).as_secs_f64().max(0.0);
+        let near = (-over / halving * std::f64::consts::LN_2).exp();
+        let full = weights::TIME_FAR + (weights::TIME_CLOSE - weights::TIME_FAR) * near;
+        let weight = if measured || full < 0.0 {
+            full
+        } else {
+            full * weights::TIME_UNMEASURED
+        };
+        let text = format!("It landed {} before the {mark}.", phrase::length(before));
+        candidate.because(Kind::Time, weight, text, self.cite(evidence));
+    }
+
+    fn nature(&self, candidate: &mut Candidate) {
+        if let Some(why) = self.edits.inert {
+            let text = format!("It changes only {why}, nothing that runs.");
+            candidate.because(Kind::Nature, weights::INERT, text, [self.id]);
+        }
+        let (onset, lines_max) = (self.picture.onset.at, self.config.diff_lines_max);
+        let undo = self.picture.changes.iter().find(|(_, later)| {
+            later.repository == self.change.repository
+                && (later.at, &later.commit) > (self.change.at, &self.change.commit)
+                && later.at <= onset
+                && edits::undoes(later, self.change, lines_max)
+        });
+        if let Some((id, later)) = undo {
+            let text = format!("Commit {} took it back before the onset.", later.short());
+            candidate.because(Kind::Nature, weights::UNDONE, text, [self.id, *id]);
+        }
+        if self.change.parents.len() > 1 && self.only_carries() {
+            let text = "It is a merge; the commits it carries are weighed by themselves.";
+            candidate.because(Kind::Nature, weights::MERGE, text.to_owned(), [self.id]);
+        }
+    }
+
+    /// Whether other commits of the window that are no merges touch every file of this one.
+    fn only_carries(&self) -> bool {
+        self.change.files.iter().all(|file| {
+            self.picture.changes.iter().any(|(id, other)| {
+                *id != self.id
+                    && other.parents.len() <= 1
+                    && other.repository == self.change.repository
+                    && other.files.iter().any(|f| f.path == file.path)
+            })
+        })
+    }
+
+    fn place(&self, candidate: &mut Candidate) {
+        let alerts = self.picture.alerts.clone();
+        let services: Vec<Words> = self
+            .change
+            .services
+            .iter()
+            .map(|service| words::of(service, self.config.words_max))
+            .filter(|words| !words.is_empty())
+            .collect();
+        let subject = |words: &Words| self.picture.names.contains(words);
+        if services.iter().any(subject) {
+            let text = "It reaches the service that the alert is about.";
+            candidate.because(
+                Kind::Place,
+                weights::PLACE_SERVICE,
+                text.to_owned(),
+                self.cite(alerts),
+            );
+        } else if self.path_carries_name() {
+            let text = "It touches a path that carries the name of what the alert is about.";
+            candidate.because(
+                Kind::Place,
+                weights::PLACE_PATH,
+                text.to_owned(),
+                self.cite(alerts),
+            );
+        } else if !services.is_empty() {
+            let text = "It reaches other services only.";
+            candidate.because(
+                Kind::Place,
+                weights::PLACE_ELSEWHERE,
+                text.to_owned(),
+                self.cite(alerts),
+            );
+        }
+    }
+
+    /// Whether a folder, a file or the repository is named like the subject.
+    fn path_carries_name(&self) -> bool {
+        let is_name = |part: &str| {
+            let words = words::of(part, self.config.words_max);
+            !words.is_empty() && self.picture.names.contains(&words)
+        };
+        is_name(&self.change.repository)
+            || self.change.files.iter().any(|file| {
+                let path = file.path.expose();
+                path.split('/')
+                    .any(|part| is_name(part.split('.').next().unwrap_or(part)))
+            })
+    }
+
+    fn words(&self, rarity: &Rarity, candidate: &mut Candidate) {
+        let mut own = self.edits.words.clone();
+        for name in &self.picture.names {
+            own.retain(|word| !name.contains(word));
+        }
+        let (weight, shared) = rarity.shared(&own, &self.picture.symptom);
+        let mut evidence = self.picture.moved_evidence();
+        evidence.extend(&self.picture.alerts);
+        let text = if shared.is_empty() {
+            "Nothing it edits is named by the alert or by what moved.".to_owned()
+        } else {
+            let shown: Vec<&str> = shared.into_iter().take(4).collect();
+            format!(
+                "It edits what the alert and the metrics speak of: {}.",
+                shown.join(", ")
+            )
+        };
+        candidate.because(Kind::Words, weight, text, self.cite(evidence));
+    }
+
+    fn mechanism(&self, candidate: &mut Candidate) {
+        let Some(found) = mechanism::best(self.edits, &self.picture.roles) else {
+            candidate.mechanism =
+                "What it does to what moved cannot be read from the diff.".to_owned();
+            return;
+        };
+        candidate.mechanism = format!("{} {}", found.act, found.effect);
+        let mut evidence = Vec::new();
+        if found.is_limit {
+            evidence = self.picture.moved_evidence();
+        }
+        let text = if found.weight > 0.0 {
+            found.act
+        } else {
+            candidate.mechanism.clone()
+        };
+        candidate.because(Kind::Mechanism, found.weight, text, self.cite(evidence));
+    }
+
+    fn contrast(&self, candidate: &mut Candidate) {
+        let picture = self.picture;
+        if picture.moved.is_empty() && !picture.still.is_empty() {
+            let text = "None of the metrics that were looked at moved.";
+            let still = picture.still.iter().map(|seen| seen.id);
+            let evidence: Vec<EvidenceId> = still.collect();
+            candidate.because(
+                Kind::Contrast,
+                weights::NOTHING_MOVED,
+                text.to_owned(),
+                evidence,
+            );
+        }
+        if let Traffic::Surged { id, factor, at, .. } = picture.traffic {
+            let first = at.duration_since(picture.onset.at) <= self.config.tolerance();
+            let limits = candidate.supported_by(Kind::Mechanism);
+            if first && !limits {
+                let text = format!(
+                    "Traffic rose {} times first, and it moves no limit.",
+                    phrase::times(factor)
+                );
+                candidate.because(
+                    Kind::Contrast,
+                    weights::SURGE_EXPLAINS,
+                    text,
+                    self.cite(vec![id]),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What happened when.
+
+use incident::report::Moment;
+use incident::{Evidence, EvidenceId, Fact};
+use jiff::Timestamp;
+
+use super::Inputs;
+use crate::phrase;
+
+/// At most this many commits are put on the timeline: those closest to the onset.
+const CHANGES_MAX: usize = 6;
+
+/// In order of time; the same sentence at the same time once.
+pub(super) fn moments(inputs: &Inputs<'_>, evidence: &[Evidence]) -> Vec<Moment> {
+    let mut moments = inputs.moments.clone();
+    moments.extend(landed(inputs, evidence));
+    moments.extend(onset(inputs, evidence));
+    for item in evidence {
+        if let Fact::Alert { name, starts_at } = &item.observation.fact {
+            let text = format!("Alert {} began to fire.", name.one_line(80));
+            moments.push(moment(*starts_at, text, Some(item.id)));
+        }
+    }
+    if let Some(at) = inputs.incident.resolved_at {
+        moments.push(moment(at, "The last alert resolved.".to_owned(), None));
+    }
+    let written = if inputs.partial {
+        "A partial report was written."
+    } else {
+        "This report was written."
+    };
+    moments.push(moment(inputs.written_at, written.to_owned(), None));
+    moments.sort_by(|a, b| (a.at, &a.text).cmp(&(b.at, &b.text)));
+    moments.dedup_by(|a, b| a.at == b.at && a.text == b.text);
+    moments
+}
+
+fn landed(inputs: &Inputs<'_>, evidence: &[Evidence]) -> Vec<Moment> {
+    let mark = inputs.diagnosis.onset.unwrap_or(inputs.incident.started_at);
+    let culprit = inputs.diagnosis.culprit().map(|(_, _, id)| id);
+    let mut changes: Vec<(EvidenceId, Moment)> = evidence
+        .iter()
+        .filter_map(|e| match &e.observation.fact {
+            Fact::Change(change) => {
+                let text = format!(
+                    "Commit {} landed in {}: \"{}\".",
+                    change.short(),
+                    change.repository,
+                    change.subject.one_line(72)
+                );
+                Some((e.id, moment(change.at, text, Some(e.id))))
+            }
+            _ => None,
+        })
+        .collect();
+    changes.sort_by_key(|(id, m)| {
+        let distance = m.at.duration_since(mark).abs();
+        (Some(*id) != culprit, distance, *id)
+    });
+    changes.truncate(CHANGES_MAX);
+    changes.into_iter().map(|(_, moment)| moment).collect()
+}
+
+/// The onset, shown by the series that moved at that instant.
+fn onset(inputs: &Inputs<'_>, evidence: &[Evidence]) -> Option<Moment> {
+    let at = inputs.diagnosis.onset?;
+    evidence.iter().find_map(|e| match &e.observation.fact {
+        Fact::Series(series) if series.onset == Some(at) => {
+            let shift = phrase::shift(series.before, series.after, &series.unit);
+            let name = series.name.one_line(60);
+            let text = format!("Onset: {} ({name}) goes {shift}.", series.role.label());
+            Some(moment(at, text, Some(e.id)))
+        }
+        _ => None,
+    })
+}
+
+fn moment(at: Timestamp, text: String, evidence: Option<EvidenceId>) -> Moment {
+    Moment { at, text, evidence }
+}
