@@ -1,7 +1,6 @@
 //! Who may call: bearer tokens and passwords, read once from files, kept as digests.
 
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -10,13 +9,11 @@ use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use incident::digest::Digest;
-use runtime::config::{Problem, Secret, Section as _};
+use runtime::config::{self, Problem, Secret, Section as _};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::config::Config;
 
-/// Longest secret file.
-const SECRET_BYTES_MAX: u64 = 4096;
 /// A shorter secret is taken, with a warning.
 const SECRET_BYTES_GOOD: usize = 16;
 
@@ -132,37 +129,17 @@ fn basic(pair: &[u8]) -> Digest {
 }
 
 fn read_secret(file: &Path, at: &str) -> Result<Secret, Problem> {
-    let problem = |what: String, remedy: &str| {
-        let what = format!("{}: {what} (E-HOOK-002)", file.display());
-        Problem::new(at, what, remedy)
-    };
-    let unreadable = |error: std::io::Error| {
-        problem(
-            format!("the secret cannot be read: {error}"),
-            "Point it at a file that this user may read.",
+    let secret = config::read_secret(file).map_err(|error| {
+        Problem::new(
+            at,
+            format!("{error} (E-HOOK-002)"),
+            "Point it at a file that holds nothing but the secret and that this user may read.",
         )
-    };
-    let open = fs::File::open(file).map_err(unreadable)?;
-    let mode = open.metadata().map_err(unreadable)?.permissions().mode();
-    let mut text = String::new();
-    let mut bounded = open.take(SECRET_BYTES_MAX + 1);
-    bounded.read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > SECRET_BYTES_MAX {
-        return Err(problem(
-            format!("the secret is longer than {SECRET_BYTES_MAX} bytes"),
-            "Put nothing but the secret in the file.",
-        ));
-    }
-    let secret = Secret::new(&text);
-    if secret.expose().is_empty() {
-        return Err(problem(
-            "the secret is empty".into(),
-            "Write the secret into the file.",
-        ));
-    }
+    })?;
     if secret.expose().len() < SECRET_BYTES_GOOD {
         tracing::warn!(file = %file.display(), bytes_good = SECRET_BYTES_GOOD, "a secret is short enough to be guessed");
     }
+    let mode = fs::metadata(file).map_or(0, |file| file.permissions().mode());
     if mode & 0o004 != 0 {
         tracing::warn!(file = %file.display(), mode = format!("{:o}", mode & 0o777), "a secret can be read by every user of this machine");
     }
@@ -236,7 +213,7 @@ mod tests {
         let empty = dir.path().join("empty");
         fs::write(&empty, " \n").expect("a file");
         let long = dir.path().join("long");
-        fs::write(&long, "x".repeat(5000)).expect("a file");
+        fs::write(&long, "x".repeat(70_000)).expect("a file");
         let config = Config {
             listen: "0.0.0.0:8080".parse().expect("an address"),
             auth: Auth {

@@ -109,6 +109,7 @@ pub(crate) async fn work(State(hook): State<Hook>, request: Request, next: Next)
     let Some(_permit) = hook.permit() else {
         return hook.refuse(&GateError::Busy(hook.config().requests_max));
     };
+    let _running = hook.counts().running();
     if hook.draining().is_cancelled() {
         return closing(hook.refuse(&GateError::Draining));
     }

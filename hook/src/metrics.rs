@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use runtime::telemetry::Metrics;
 
@@ -28,6 +29,7 @@ pub(crate) struct Counts {
     alerts: Family<Alert, Counter>,
     rejected: Family<Rejected, Counter>,
     received: Counter,
+    in_flight: Gauge,
     pub(crate) store_seconds: Histogram,
 }
 
@@ -55,6 +57,11 @@ impl Counts {
                 "Alert events stored for the first time; each gets one disposition",
                 Counter::default(),
             ),
+            in_flight: metrics.register(
+                "hook_requests_in_flight",
+                "Requests that hold a permit",
+                Gauge::default(),
+            ),
             store_seconds: metrics.register(
                 "hook_store_seconds",
                 "Time from a parsed body to all of its alerts being durable",
@@ -71,6 +78,12 @@ impl Counts {
         self.requests.get_or_create(&labels).inc();
     }
 
+    /// Counts a request as running until the answer is dropped.
+    pub(crate) fn running(&self) -> Running {
+        self.in_flight.inc();
+        Running(self.in_flight.clone())
+    }
+
     pub(crate) fn rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&Rejected { reason }).inc();
     }
@@ -83,5 +96,15 @@ impl Counts {
 
     pub(crate) fn received(&self, count: u64) {
         self.received.inc_by(count);
+    }
+}
+
+/// A request that holds a permit.
+#[derive(Debug)]
+pub(crate) struct Running(Gauge);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -196,24 +196,6 @@ async fn record(
         Err(error @ BadApproval::Expired(_)) => Some(error),
         Err(error) => return Err(DecisionError::Token(error)),
     };
-    let place = keys::decision(&approval.incident, approval.proposal.short(PROPOSAL_DIGITS));
-    if !recorded(hook, &place, token).await? {
-        if let Some(expired) = expired {
-            return Err(DecisionError::Token(expired));
-        }
-        awaited(hook, token).await?;
-        let bytes = serde_json::to_vec(token).expect("a token is plain text");
-        match hook
-            .store()
-            .put(Put::new(&place, bytes, Expect::Absent))
-            .await
-        {
-            Ok(_) => {}
-            // Somebody was faster; the same token may have been sent twice at once.
-            Err(StoreError::Conflict { .. }) if recorded(hook, &place, token).await? => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
     let incident = hook.incident(&approval.incident).await?;
     let item = WorkItem {
         incident: incident.id,
@@ -227,6 +209,14 @@ async fn record(
     let lane = lane.ok_or(DecisionError::NotSetUp(
         "there is no work lane for its severity",
     ))?;
+    let place = keys::decision(&approval.incident, approval.proposal.short(PROPOSAL_DIGITS));
+    if !recorded(hook, &place, token).await? {
+        if let Some(expired) = expired {
+            return Err(DecisionError::Token(expired));
+        }
+        awaited(hook, token).await?;
+        keep(hook, &place, token).await?;
+    }
     let payload = serde_json::to_vec(&item).expect("a work item is plain text");
     let entry = Entry {
         key: item.key().to_string(),
@@ -234,6 +224,17 @@ async fn record(
     };
     lane.append(vec![entry]).await?;
     Ok(())
+}
+
+async fn keep(hook: &Hook, place: &str, token: &ApprovalToken) -> Result<(), DecisionError> {
+    let bytes = serde_json::to_vec(token).expect("a token is plain text");
+    let put = Put::new(place, bytes, Expect::Absent);
+    match hook.store().put(put).await {
+        Ok(_) => Ok(()),
+        // Somebody was faster; the same token may have been sent twice at once.
+        Err(StoreError::Conflict { .. }) if recorded(hook, place, token).await? => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether exactly this token was recorded before.
@@ -255,8 +256,6 @@ async fn recorded(hook: &Hook, place: &str, token: &ApprovalToken) -> Result<boo
 async fn awaited(hook: &Hook, token: &ApprovalToken) -> Result<(), DecisionError> {
     let incident = &token.approval.incident;
     let Some(Report { change, .. }) = hook.report(incident).await? else {
-        // An incident that does not exist is 404, one that has no report yet is 409.
-        hook.incident(incident).await?;
         return Err(DecisionError::NotAwaited("there is no report yet".into()));
     };
     let ChangeOutcome::AwaitingApproval { proposal } = change else {

@@ -1,0 +1,11 @@
+//! The hook as a whole: its router over the memory ports, and over a real socket.
+
+mod api;
+mod bad_input;
+mod decisions;
+mod door;
+mod faulty;
+mod golden;
+mod laws;
+mod socket;
+mod world;
