@@ -1,1 +1,15 @@
-//! tests
+//! What the tests of the whole are made of: processes, servers, load, histories, waiting.
+//!
+//! For: tests that need more than one room, or something real outside. Never: anything the product
+//! uses.
+#![forbid(unsafe_code)]
+
+pub mod alertmanager;
+pub mod load;
+pub mod ports;
+pub mod process;
+pub mod prometheus;
+pub mod repository;
+pub mod sink;
+pub mod wait;
+pub mod world;
