@@ -1,1 +1,30 @@
-//! dispatcher
+//! The dispatcher: carries alert events to triage and work to the orchestrator.
+//!
+//! For: two hops with the same discipline. A permit first, then a claim; the lease is extended while
+//! an agent works; the entry is acknowledged last, when everything that follows from it is durable.
+//! Whatever fails is put back or buried with its cause by the class of its error. A process that is
+//! killed loses nothing: its leases end and the next one gets the same entries, and the same message
+//! ids lead to the same tasks.
+//!
+//! Never: a decision about an alert or an incident, a queue in memory (what is claimed runs), a
+//! look into the store, an acknowledgement of work that was merely accepted.
+#![forbid(unsafe_code)]
+
+mod call;
+mod config;
+mod error;
+mod gauges;
+mod jobs;
+mod lanes;
+mod lease;
+mod metrics;
+mod service;
+#[cfg(test)]
+mod tests;
+mod triage;
+mod verdict;
+mod work;
+
+pub use config::{Config, Retry, Triage, Work};
+pub use error::DispatchError;
+pub use service::{Deps, Dispatcher};

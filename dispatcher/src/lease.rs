@@ -1,0 +1,108 @@
+//! Leases that are held while an agent works.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use incident::ports::{Clock, Lease, Stream, StreamError};
+
+/// The leases of one job. A lease that is settled is let go first, and not extended after that.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    held: Mutex<BTreeMap<String, Held>>,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    lease: Lease,
+    /// In [`Clock::elapsed`] time.
+    ends: Duration,
+}
+
+impl Leases {
+    /// Leases that were given just now. `since` is from before the claim: the stream counts from
+    /// some moment after it, so that we never believe in a lease for longer than the stream does.
+    pub(crate) fn new<'a>(
+        leases: impl IntoIterator<Item = &'a Lease>,
+        since: Duration,
+        length: Duration,
+    ) -> Self {
+        let ends = since.saturating_add(length);
+        let held = leases.into_iter().map(|lease| {
+            (
+                lease.id.clone(),
+                Held {
+                    lease: lease.clone(),
+                    ends,
+                },
+            )
+        });
+        Self {
+            held: Mutex::new(held.collect()),
+        }
+    }
+
+    /// Lets go of a lease; false if it was lost before.
+    pub(crate) fn let_go(&self, lease: &Lease) -> bool {
+        self.lock().remove(&lease.id).is_some()
+    }
+
+    /// Whether the lease is held.
+    pub(crate) fn holds(&self, lease: &Lease) -> bool {
+        self.lock().contains_key(&lease.id)
+    }
+
+    /// Extends what is held, three times within each lease. Completes when a lease was lost and none
+    /// is left: whoever works under them has to stop.
+    pub(crate) async fn keep(&self, stream: &dyn Stream, clock: &dyn Clock) {
+        let length = stream.lease();
+        loop {
+            clock.sleep(length / 3).await;
+            let held: Vec<Held> = self.lock().values().cloned().collect();
+            for Held { lease, ends } in held {
+                if self.holds(&lease) && !self.extend(stream, clock, &lease, ends).await {
+                    self.lock().remove(&lease.id);
+                    tracing::warn!(stream = stream.name(), entry = lease.id, "lost a lease");
+                    if self.lock().is_empty() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the lease is still ours. A stream that cannot be reached does not take it away before
+    /// its time is over.
+    async fn extend(
+        &self,
+        stream: &dyn Stream,
+        clock: &dyn Clock,
+        lease: &Lease,
+        ends: Duration,
+    ) -> bool {
+        let before = clock.elapsed();
+        let left = ends.saturating_sub(before);
+        let result = tokio::select! {
+            biased;
+            result = stream.extend(lease) => result,
+            () = clock.sleep(left) => return false,
+        };
+        match result {
+            Ok(()) => {
+                if let Some(held) = self.lock().get_mut(&lease.id) {
+                    held.ends = before.saturating_add(stream.lease());
+                }
+                true
+            }
+            Err(StreamError::LeaseLost { .. }) => false,
+            Err(error) => {
+                tracing::warn!(stream = stream.name(), entry = lease.id, %error, "cannot extend a lease");
+                clock.elapsed() < ends
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,7 @@
+//! The dispatcher through its one door: entries on streams in, calls of agents and settled entries
+//! out. Time is paused, so hours pass at once and each run is the same.
+
+mod crash;
+mod hops;
+mod order;
+mod world;
