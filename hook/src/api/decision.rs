@@ -5,7 +5,7 @@
 //! lost the answer, or a crash between the two writes, loses nothing.
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use incident::approval::BadApproval;
@@ -16,7 +16,7 @@ use incident::{ApprovalKey, ApprovalToken, Decision, IncidentId, Report, Step, W
 use serde::Serialize;
 
 use super::incidents::state;
-use super::read::{ReadError, decode, incident_id};
+use super::read::{Named, ReadError, decode, incident_id};
 use crate::body::{self, BodyError};
 use crate::refusal::Refuse;
 use crate::state::Hook;
@@ -152,7 +152,7 @@ struct Recorded {
 
 pub(crate) async fn decide(
     State(hook): State<Hook>,
-    Path(id): Path<String>,
+    Named(id): Named,
     request: Request,
 ) -> Response {
     match take(&hook, &id, request).await {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use incident::report::ChangeOutcome;
@@ -10,7 +10,7 @@ use incident::{Incident, IncidentStatus, Report, Severity, Verdict, keys};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::read::{ReadError, decode, incident_id};
+use super::read::{Named, ReadError, decode, incident_id};
 use crate::state::Hook;
 
 /// Items of a page whose size was not asked for.
@@ -183,7 +183,7 @@ async fn shown(hook: &Hook, id: &str) -> Result<Shown, ReadError> {
     .await
 }
 
-pub(crate) async fn show(State(hook): State<Hook>, Path(id): Path<String>) -> Response {
+pub(crate) async fn show(State(hook): State<Hook>, Named(id): Named) -> Response {
     match shown(&hook, &id).await {
         Ok(shown) => Json(shown).into_response(),
         Err(error) => hook.refuse(&error),
@@ -194,7 +194,7 @@ pub(crate) async fn show(State(hook): State<Hook>, Path(id): Path<String>) -> Re
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(crate) async fn page(State(hook): State<Hook>, Path(id): Path<String>) -> Response {
+pub(crate) async fn page(State(hook): State<Hook>, Named(id): Named) -> Response {
     let html = match shown(&hook, &id).await {
         Ok(Shown {
             report: Some(report),

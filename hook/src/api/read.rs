@@ -1,6 +1,9 @@
 //! Reading stored documents, in bounded time.
 
+use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
 use incident::Incident;
 use incident::error::{Classify, Code, Kind};
 use incident::ids::IncidentId;
@@ -76,6 +79,23 @@ impl Refuse for ReadError {
             Self::Ask { .. } => "bad_question",
             Self::Store(error) => error.reason(),
             Self::Slow(_) => "store_timeout",
+        }
+    }
+}
+
+/// The one name in a path, refused like everything else if it is no text.
+pub(crate) struct Named(pub(crate) String);
+
+impl FromRequestParts<Hook> for Named {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, hook: &Hook) -> Result<Self, Response> {
+        match Path::from_request_parts(parts, hook).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(rejection) => Err(hook.refuse(&ReadError::Ask {
+                field: "path",
+                why: rejection.body_text(),
+            })),
         }
     }
 }

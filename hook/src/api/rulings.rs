@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use incident::{Ruling, keys};
 use serde::Serialize;
 
-use super::read::{ReadError, decode};
+use super::read::{Named, ReadError, decode};
 use crate::fingerprint::as_sent;
 use crate::state::Hook;
 
@@ -26,7 +26,7 @@ struct Rulings {
     left_out: usize,
 }
 
-pub(crate) async fn rulings(State(hook): State<Hook>, Path(fingerprint): Path<String>) -> Response {
+pub(crate) async fn rulings(State(hook): State<Hook>, Named(fingerprint): Named) -> Response {
     match hook.ask(read(&hook, &fingerprint)).await {
         Ok(rulings) => Json(rulings).into_response(),
         Err(error) => hook.refuse(&error),

@@ -207,6 +207,7 @@ async fn questions_that_make_no_sense_are_refused() {
         ("/api/v1/incidents?status=closed", "400 E-HOOK-015 query"),
         ("/api/v1/incidents?stat=open", "400 E-HOOK-015 query"),
         ("/api/v1/incidents?after=../x", "400 E-HOOK-015 id"),
+        ("/api/v1/incidents/%ff", "400 E-HOOK-015 path"),
         ("/api/v1/incidents/inc-1", "400 E-HOOK-015 id"),
         ("/api/v1/incidents/inc-0123456789ab", "404 E-HOOK-014 path"),
         ("/incidents/inc-0123456789ab", "404 E-HOOK-014 path"),

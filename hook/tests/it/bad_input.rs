@@ -66,6 +66,7 @@ async fn what_is_no_webhook_is_refused() {
         "{\"a\":1}}",
         "{\"a\":01}",
         "\u{feff}{}",
+        "{\"version\":\"\\ud800\"}",
     ] {
         refused(junk, "400 E-HOOK-009 body", "not_json").await;
     }
@@ -316,6 +317,15 @@ async fn unknown_fields_and_deep_nesting_are_passed_over() {
             .replacen(place, &format!("\"unknown\":{deep},{place}"), 1);
         let answer = World::new().post(sent).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    for field in ["status", "labels", "annotations", "startsAt", "fingerprint"] {
+        for nested in [deep.clone(), format!("{{\"a\":{deep}}}")] {
+            let bad = format!("{{\"{field}\":{nested},");
+            let sent = body(&[json!("BAD"), alert("Bb")]).to_string();
+            let sent = sent.replace("\"BAD\"", &alert("A").to_string().replacen('{', &bad, 1));
+            let answer = World::new().post(sent).await;
+            assert_eq!(answer.status, 200, "{field}: {}", answer.text());
+        }
     }
     let open = "[".repeat(1_000_000);
     refused(open.clone(), "400 E-HOOK-009 body", "not_json").await;
