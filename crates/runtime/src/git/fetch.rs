@@ -25,13 +25,24 @@ impl Mirror {
     /// # Errors
     /// Any [`GitError`]; the mirror is then as it was, see [`Mirror::last`].
     pub async fn fetch(&self, cx: &Cx) -> Result<Fetched, GitError> {
+        self.fetch_if_older(self.config.fresh_for.0, cx).await
+    }
+
+    /// Brings the mirror up to date, however fresh it is.
+    ///
+    /// # Errors
+    /// As [`Mirror::fetch`].
+    pub async fn refresh(&self, cx: &Cx) -> Result<Fetched, GitError> {
+        self.fetch_if_older(Duration::ZERO, cx).await
+    }
+
+    async fn fetch_if_older(&self, fresh_for: Duration, cx: &Cx) -> Result<Fetched, GitError> {
         let cx = &cx.child(self.config.fetch_timeout.0);
         make_folder(&self.root)?;
         let _lock = self.lock(cx).await?;
         if let Some(last) = self.last(cx).await.unwrap_or_default() {
             let age = cx.clock.now().duration_since(last.at);
-            let fresh = Duration::try_from(age).is_ok_and(|age| age < self.config.fresh_for.0);
-            if fresh {
+            if Duration::try_from(age).is_ok_and(|age| age < fresh_for) {
                 return Ok(last);
             }
         }

@@ -167,7 +167,10 @@ impl Mirror {
     }
 
     /// Makes an empty mirror if there is none.
-    pub(super) async fn prepare(&self, cx: &Cx) -> Result<(), GitError> {
+    ///
+    /// # Errors
+    /// Any [`GitError`].
+    pub async fn prepare(&self, cx: &Cx) -> Result<(), GitError> {
         make_folder(&self.root.join("home"))?;
         if let Some(path) = self.repository.local_path() {
             // Git refuses repositories of other users unless told otherwise. The operator named this

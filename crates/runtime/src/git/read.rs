@@ -1,5 +1,7 @@
 //! Reading history, commits, trees and files from a mirror.
 
+use std::path::Path;
+
 use incident::change::{Change, FileChange};
 use incident::ports::Cx;
 use incident::untrusted::Untrusted;
@@ -159,7 +161,7 @@ impl Mirror {
         &self,
         from: &Oid,
         to: &Oid,
-        scratch: Option<&std::path::Path>,
+        scratch: Option<&Path>,
         cx: &Cx,
     ) -> Result<Vec<FileDelta>, GitError> {
         let call = Call::new("diff-tree")
@@ -167,10 +169,7 @@ impl Mirror {
             .flags(&["-z", "--raw", "--numstat", "--no-abbrev"])
             .oid(from)
             .oid(to);
-        let call = match scratch {
-            Some(scratch) => call.scratch(scratch, &self.directory),
-            None => call,
-        };
+        let call = self.with_scratch(call, scratch);
         parse_deltas(&self.read(call, cx).await?.stdout)
     }
 
@@ -182,7 +181,7 @@ impl Mirror {
         &self,
         from: &Oid,
         to: &Oid,
-        scratch: Option<&std::path::Path>,
+        scratch: Option<&Path>,
         max: usize,
         cx: &Cx,
     ) -> Result<Vec<u8>, GitError> {
@@ -192,10 +191,7 @@ impl Mirror {
             .oid(from)
             .oid(to)
             .output_max(max, Overflow::Fail);
-        let call = match scratch {
-            Some(scratch) => call.scratch(scratch, &self.directory),
-            None => call,
-        };
+        let call = self.with_scratch(call, scratch);
         Ok(self.read(call, cx).await?.stdout)
     }
 
@@ -252,16 +248,28 @@ impl Mirror {
             .ok_or_else(|| GitError::unreadable("a commit", b""))
     }
 
-    /// A file's bytes, by its object name.
+    /// A file's bytes, by its object name; `scratch` also holds objects.
     ///
     /// # Errors
     /// [`GitError::TooLarge`] beyond `max` bytes, and any other [`GitError`].
-    pub async fn blob(&self, blob: &Oid, max: usize, cx: &Cx) -> Result<Vec<u8>, GitError> {
-        let call = Call::new("cat-file")
-            .flags(&["blob"])
-            .oid(blob)
-            .output_max(max, Overflow::Fail);
+    pub async fn blob(
+        &self,
+        blob: &Oid,
+        scratch: Option<&Path>,
+        max: usize,
+        cx: &Cx,
+    ) -> Result<Vec<u8>, GitError> {
+        let call = Call::new("cat-file").flags(&["blob"]).oid(blob);
+        let call = self.with_scratch(call.output_max(max, Overflow::Fail), scratch);
         Ok(self.read(call, cx).await?.stdout)
+    }
+
+    /// The same command, with new objects going to `scratch` if there is one.
+    pub fn with_scratch(&self, call: Call, scratch: Option<&Path>) -> Call {
+        match scratch {
+            Some(scratch) => call.scratch(scratch, &self.directory),
+            None => call,
+        }
     }
 
     /// The file at `path` in a tree or commit; none if there is no such file.
@@ -285,7 +293,10 @@ impl Mirror {
         let entry = String::from_utf8_lossy(entry).into_owned();
         let head = entry.split('\t').next().unwrap_or_default();
         match head.split(' ').collect::<Vec<_>>().as_slice() {
-            [_, "blob", object] => self.blob(&Oid::parse(object)?, max, cx).await.map(Some),
+            [_, "blob", object] => self
+                .blob(&Oid::parse(object)?, None, max, cx)
+                .await
+                .map(Some),
             _ => Ok(None),
         }
     }
