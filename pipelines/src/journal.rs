@@ -1,0 +1,337 @@
+//! The journal: what has been done for one generation of one incident, so that whoever comes next
+//! goes on instead of starting over.
+//!
+//! **Layout.** One small document, the head, at `pipeline/<incident>/<generation>`; the bulky
+//! results (the question put to the specialists, each reply, the numbered case, each proposal) lie
+//! beside it as parts, and are written in the same atomic batch as the head that speaks of them. One
+//! head rather than a key per step, because every decision needs the whole state: one read resumes
+//! it, compare-and-set on one key orders all writers, and no reader ever sees half a step. Parts
+//! rather than one large document, because the head is written some twenty times per incident and
+//! would otherwise carry a megabyte of series each time.
+//!
+//! **Fencing.** Every write carries the token taken at the start of the run. A second executor takes
+//! a newer one, and the first is refused at its next write: before its next effect, since each
+//! effect is preceded by its recorded intent.
+//!
+//! Never: an outside effect, a decision. What to do next is [`next`], and it is a pure function.
+
+mod ledger;
+mod next;
+
+pub(crate) use ledger::{Ledger, Part, Reader};
+pub(crate) use next::{Action, Rest, next};
+
+use std::collections::BTreeMap;
+
+use incident::digest::Digest;
+use incident::ports::Receipt;
+use incident::proposal::ChangeRequest;
+use incident::report::Moment;
+use incident::{ApprovalToken, Diagnosis, DraftPr, Evidence, IncidentId, Proposal};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Version of the head's shape; an older program refuses a newer journal instead of guessing.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// Revisions of one generation's report are numbered from `generation * REVISIONS`: message keys of
+/// different generations never meet, in whatever order the generations are worked on.
+pub(crate) const REVISIONS: u32 = 1000;
+
+/// The head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Journal {
+    /// [`SCHEMA`].
+    pub(crate) schema: u32,
+    /// Counts writes, so that no two heads are alike and a write of unknown fate can be recognised.
+    pub(crate) writes: u64,
+    pub(crate) incident: IncidentId,
+    pub(crate) generation: u32,
+    pub(crate) begun_at: Timestamp,
+    /// When the report must be out.
+    pub(crate) report_by: Timestamp,
+    /// Who is asked, in the order that numbers the evidence.
+    pub(crate) specialists: Vec<String>,
+    /// Who is told.
+    pub(crate) channels: Vec<String>,
+    /// The first message, by channel.
+    pub(crate) opened: BTreeMap<String, Post>,
+    /// The time the specialists have; none until they are first asked.
+    pub(crate) collecting: Option<Collecting>,
+    /// Specialists that are done, by name.
+    pub(crate) replies: BTreeMap<String, Reply>,
+    pub(crate) findings: Option<Findings>,
+    pub(crate) change: ChangeState,
+    /// How many proposals were made.
+    pub(crate) proposals: u32,
+    /// How many decisions were refused.
+    pub(crate) refusals: u32,
+    /// Nonces of decisions that were looked at, by what came of them.
+    pub(crate) decisions: BTreeMap<String, String>,
+    /// When the alerts were said to be over.
+    pub(crate) closing: Option<Timestamp>,
+    pub(crate) report: Option<Written>,
+    /// The newest report's message, by channel.
+    pub(crate) told: BTreeMap<String, Post>,
+    /// The newest message of each channel, to edit.
+    pub(crate) receipts: BTreeMap<String, Receipt>,
+    pub(crate) moments: Vec<Moment>,
+}
+
+/// One message to one channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Post {
+    /// The notice's key.
+    pub(crate) key: Digest,
+    /// The report's revision it tells of.
+    pub(crate) revision: u32,
+    /// How often it was tried.
+    pub(crate) tries: u32,
+    pub(crate) at: Timestamp,
+    #[serde(flatten)]
+    pub(crate) state: PostState,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum PostState {
+    /// About to be posted. Found at the start of a step it means that an earlier run stopped in
+    /// between: whether people have read the message is not known.
+    Intended {
+        /// When that attempt is over for certain.
+        over_by: Timestamp,
+    },
+    /// People can read it.
+    Posted {
+        /// It may stand there twice.
+        maybe_repeat: bool,
+    },
+    /// The channel did not take it.
+    Failed {
+        why: String,
+        /// Trying again will not help.
+        lasting: bool,
+        /// It may have got through all the same.
+        unsure: bool,
+        /// When another try may begin.
+        retry_at: Timestamp,
+    },
+}
+
+/// The time the specialists have. Kept, because runs that keep taking the incident over from each
+/// other would otherwise wait for the same silent specialist for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Collecting {
+    /// How many runs have asked.
+    pub(crate) rounds: u32,
+    pub(crate) until: Timestamp,
+}
+
+/// A specialist that is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) at: Timestamp,
+    /// How many facts its part holds.
+    pub(crate) observations: usize,
+    /// Why there is no part.
+    pub(crate) missing: Option<String>,
+}
+
+/// What diagnosis came to; the whole of it lies in the case part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Findings {
+    pub(crate) at: Timestamp,
+    /// One printable line.
+    pub(crate) headline: String,
+    /// The verdict's label in metrics.
+    pub(crate) verdict: String,
+    pub(crate) culprit: Option<ChangeRequest>,
+}
+
+/// The case part: what the report rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Case {
+    pub(crate) evidence: Vec<Evidence>,
+    pub(crate) diagnosis: Diagnosis,
+    pub(crate) partial: bool,
+}
+
+/// The draft part: shared by all generations, because the same request is the same draft.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OpenDraft {
+    pub(crate) proposal: Proposal,
+    pub(crate) draft: DraftPr,
+}
+
+/// What becomes of the change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum ChangeState {
+    /// Not looked at yet.
+    Unknown,
+    /// There is none.
+    None { why: String },
+    /// There is one and it cannot be made.
+    Failed { why: String },
+    /// A proposal lies in its part; a person or the policy has the word.
+    Proposed {
+        digest: Digest,
+        at: Timestamp,
+        needs_approval: bool,
+    },
+    /// Leave was given; the draft is being opened.
+    Opening {
+        digest: Digest,
+        /// A person's leave; none where policy gives it.
+        token: Option<Box<ApprovalToken>>,
+        /// Attempts begun. One that is recorded and not followed by a result may have got through.
+        tries: u32,
+    },
+    /// A person said no.
+    Rejected { digest: Digest, by: String },
+    /// The draft lies in its part.
+    Opened {
+        digest: Digest,
+        /// [`ChangeRequest::key`].
+        request: Digest,
+        /// Set once the incident is over and the draft was looked at again.
+        checked: bool,
+    },
+}
+
+/// The report as it was last written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    pub(crate) revision: u32,
+    pub(crate) at: Timestamp,
+    pub(crate) face: Face,
+}
+
+/// What a reader of the report would see changed: when it differs from the written one, the report
+/// is written again and people are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Face {
+    pub(crate) change: String,
+    pub(crate) refusals: u32,
+    pub(crate) closed: bool,
+}
+
+impl Journal {
+    /// Whether everything asked of a specialist is there or given up.
+    pub(crate) fn is_missing_some(&self) -> bool {
+        self.replies.values().any(|reply| reply.missing.is_some())
+    }
+
+    /// What the report should show now.
+    pub(crate) fn face(&self) -> Face {
+        Face {
+            change: self.change.face(),
+            refusals: self.refusals,
+            closed: self.closing.is_some(),
+        }
+    }
+
+    /// The revision that the next report gets.
+    pub(crate) fn next_revision(&self) -> u32 {
+        let first = self.generation.saturating_mul(REVISIONS);
+        self.report
+            .as_ref()
+            .map_or(first, |written| written.revision.saturating_add(1))
+    }
+
+    /// Adds a line to the timeline. The first line is kept for ever; beyond `max` the oldest of the
+    /// others gives way.
+    pub(crate) fn note(&mut self, at: Timestamp, text: impl Into<String>, max: usize) {
+        if self.moments.len() >= max.max(2) {
+            self.moments.remove(1);
+        }
+        self.moments.push(Moment {
+            at,
+            text: text.into(),
+            evidence: None,
+        });
+    }
+
+    /// Where a channel's newest report message stands, if it is of the newest revision.
+    pub(crate) fn told_of(&self, channel: &str, revision: u32) -> Option<&Post> {
+        self.told
+            .get(channel)
+            .filter(|post| post.revision == revision)
+    }
+}
+
+impl ChangeState {
+    /// One word (and which proposal): what a reader of the report can tell apart.
+    fn face(&self) -> String {
+        let of = |word: &str, digest: &Digest| format!("{word} {}", digest.short(12));
+        match self {
+            Self::Unknown => "unknown".to_owned(),
+            Self::None { .. } => "none".to_owned(),
+            Self::Failed { .. } => "failed".to_owned(),
+            // Between leave and draft nothing changes for the reader.
+            Self::Proposed { digest, .. } | Self::Opening { digest, .. } => of("proposed", digest),
+            Self::Rejected { digest, .. } => of("rejected", digest),
+            Self::Opened { digest, .. } => of("opened", digest),
+        }
+    }
+}
+
+impl Post {
+    /// Whether trying (again) is of use.
+    pub(crate) fn is_pending(&self, tries_max: u32) -> bool {
+        match &self.state {
+            PostState::Intended { .. } => true,
+            PostState::Posted { .. } => false,
+            PostState::Failed { lasting, .. } => !lasting && self.tries < tries_max,
+        }
+    }
+
+    /// Whether people may be reading it although it is not recorded as posted.
+    pub(crate) fn is_unsure(&self) -> bool {
+        match self.state {
+            PostState::Intended { .. } => true,
+            PostState::Posted { .. } => false,
+            PostState::Failed { unsure, .. } => unsure,
+        }
+    }
+}
+
+/// Names of the head and of its parts.
+pub(crate) mod keys {
+    use incident::IncidentId;
+    use incident::digest::Digest;
+
+    pub(crate) fn head(incident: &IncidentId, generation: u32) -> String {
+        format!("pipeline/{incident}/{generation}")
+    }
+
+    /// The question put to every specialist, word for word.
+    pub(crate) fn request(incident: &IncidentId, generation: u32) -> String {
+        format!("pipeline/{incident}/{generation}/request")
+    }
+
+    pub(crate) fn reply(incident: &IncidentId, generation: u32, agent: &str) -> String {
+        let agent = Digest::of(agent.as_bytes());
+        format!("pipeline/{incident}/{generation}/reply/{}", agent.short(16))
+    }
+
+    pub(crate) fn case(incident: &IncidentId, generation: u32) -> String {
+        format!("pipeline/{incident}/{generation}/case")
+    }
+
+    pub(crate) fn proposal(incident: &IncidentId, generation: u32, digest: &Digest) -> String {
+        let digest = digest.short(16);
+        format!("pipeline/{incident}/{generation}/proposal/{digest}")
+    }
+
+    /// Of the incident, not of the generation: the same request is the same draft.
+    pub(crate) fn draft(incident: &IncidentId, request: &Digest) -> String {
+        format!("pipeline/{incident}/draft/{}", request.short(16))
+    }
+
+    /// Of the incident, not of the generation: a token is good once.
+    pub(crate) fn nonce(incident: &IncidentId, nonce: &str) -> String {
+        let nonce = Digest::of(nonce.as_bytes());
+        format!("pipeline/{incident}/nonce/{}", nonce.short(32))
+    }
+}
