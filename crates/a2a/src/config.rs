@@ -6,8 +6,8 @@ use runtime::config::{ByteSize, Problem, Section, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The official routers refuse bodies beyond this, whatever is configured.
-const SDK_BODY_MAX: ByteSize = ByteSize::mib(10);
+/// What the Store port takes as one value. (The official routers would take 10 MiB.)
+const BODY_MAX: ByteSize = ByteSize::mib(8);
 
 /// Agents on the network: how they are served and how they are called.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +19,7 @@ pub struct Config {
     /// File with the bearer token that callers must show, and that this process shows to other
     /// agents. Without one, agents are served on loopback addresses only.
     pub token_file: Option<PathBuf>,
-    /// Largest request body; a larger one is refused with HTTP 413. At most 10 MiB.
+    /// Largest request body; a larger one is refused with HTTP 413. At most 8 MiB.
     pub request_bytes_max: ByteSize,
     /// Tasks that one agent works on at a time; one more is answered OVERLOADED and tried again by
     /// its caller.
@@ -77,11 +77,11 @@ impl Section for Config {
                 "Write scheme, host and port, such as \"http://127.0.0.1:8083\".",
             );
         }
-        if self.request_bytes_max.0 == 0 || self.request_bytes_max > SDK_BODY_MAX {
+        if self.request_bytes_max.0 == 0 || self.request_bytes_max > BODY_MAX {
             problem(
                 "request_bytes_max",
                 format!(
-                    "{} is not between 1B and {SDK_BODY_MAX}",
+                    "{} is not between 1B and {BODY_MAX}",
                     self.request_bytes_max
                 ),
                 "Set it to \"4MiB\", or split the input.",
@@ -171,7 +171,7 @@ mod tests {
             config.task_ttl = Span::secs(60);
         }), @r#"
     a2a.public_url: "triage:8083" is neither http nor https. Write scheme, host and port, such as "http://127.0.0.1:8083".
-    a2a.request_bytes_max: 11MiB is not between 1B and 10MiB. Set it to "4MiB", or split the input.
+    a2a.request_bytes_max: 11MiB is not between 1B and 8MiB. Set it to "4MiB", or split the input.
     a2a.executions_max: 0 lets nothing through. Set it to 1 or more.
     a2a.lease: 0s is no time at all. Set it to more than 0s.
     a2a.task_ttl: 1m is not longer than execution_max. Set it to at least twice execution_max, better to days.

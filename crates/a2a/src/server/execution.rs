@@ -131,7 +131,11 @@ fn deadline(core: &Core) -> sdk::A2AError {
 
 fn store_failure(error: &StoreError) -> sdk::A2AError {
     tracing::warn!(%error, code = %error.code(), "a task could not be read or written");
-    Failure::Store.error(format!("{error}; send the message again"))
+    if error.kind() == Kind::Transient {
+        Failure::Store.error(format!("{error}; send the message again"))
+    } else {
+        Failure::AgentFailed.error(format!("the task cannot be kept: {error}"))
+    }
 }
 
 struct Execution<'a> {
@@ -176,6 +180,8 @@ impl Execution<'_> {
                 (late, Some(stop))
             }
         };
+        // An agent that kept the deadline may have answered it before we saw it pass.
+        let stop = stop.or_else(|| cx.remaining().is_zero().then_some(Stop::Ended));
         self.conclude(answer, stop).await
     }
 
@@ -243,7 +249,14 @@ impl Execution<'_> {
 
     async fn rest(&mut self, rest: Rest) -> Result<(), sdk::A2AError> {
         let now = self.core.clock.now();
-        self.settle(|record| record.rest(&rest, now)).await
+        match self.settle(|record| record.rest(&rest, now)).await {
+            Err(WriteError::Store(StoreError::Limit { why, .. })) => {
+                let rest = rejected(&format!("its output cannot be kept: {why}"));
+                self.settle(|record| record.rest(&rest, now)).await
+            }
+            settled => settled,
+        }
+        .map_err(|error| unsettled(&error))
     }
 
     async fn give_back(&mut self, failed: (Failure, String)) -> Result<(), sdk::A2AError> {
@@ -271,22 +284,18 @@ impl Execution<'_> {
     }
 
     /// Writes the last word about this execution, for as long as the lease can last.
-    async fn settle(&mut self, change: impl Fn(&mut Record)) -> Result<(), sdk::A2AError> {
+    async fn settle(&mut self, change: impl Fn(&mut Record)) -> Result<(), WriteError> {
         let core = self.core;
         let cx = Cx::root(core.clock.clone(), core.config.lease.0, "");
         let mut waits = Policy::BACKEND.waits(core.entropy.as_ref());
         loop {
             let error = match self.write(&change).await {
-                Ok(()) => return Ok(()),
-                Err(WriteError::Lost) => {
-                    let why = "the task was taken over by another process; send the message again";
-                    return Err(Failure::LeaseLost.error(why));
-                }
                 Err(WriteError::Store(error)) => error,
+                settled => return settled,
             };
             let wait = waits.next().filter(|_| error.kind() == Kind::Transient);
             let Some(wait) = wait.filter(|wait| *wait < cx.remaining()) else {
-                return Err(store_failure(&error));
+                return Err(WriteError::Store(error));
             };
             core.clock.sleep(wait).await;
         }
@@ -342,6 +351,17 @@ impl Execution<'_> {
 
     fn with_record<T>(&self, read: impl FnOnce(&Record) -> T) -> Option<T> {
         self.entry.view.borrow().record.as_ref().map(read)
+    }
+}
+
+/// Why the last word was not written.
+fn unsettled(error: &WriteError) -> sdk::A2AError {
+    match error {
+        WriteError::Lost => {
+            let why = "the task was taken over by another process; send the message again";
+            Failure::LeaseLost.error(why)
+        }
+        WriteError::Store(error) => store_failure(error),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::failure::Failure;
 
 use super::live::{Core, View};
-use super::record::Record;
+use super::record::{Record, State};
 
 type Item = Result<sdk::StreamResponse, sdk::A2AError>;
 
@@ -41,9 +41,8 @@ pub(super) enum Want {
 /// What a caller was told.
 #[derive(Debug, Default)]
 struct Told {
-    task: bool,
+    state: Option<State>,
     notes: u64,
-    rest: bool,
 }
 
 impl Told {
@@ -55,39 +54,22 @@ impl Told {
         history: Option<usize>,
     ) -> Vec<sdk::StreamResponse> {
         let mut news = Vec::new();
-        if !self.task {
-            self.task = true;
-            self.rest = record.state.is_at_rest();
-            news.push(sdk::StreamResponse::Task(record.to_task(input, history)));
+        let Some(before) = self.state.replace(record.state) else {
             self.notes = record.noted;
-        }
+            let task = record.to_task(input, history);
+            return vec![sdk::StreamResponse::Task(task)];
+        };
         for note in record.notes.iter().filter(|note| note.number > self.notes) {
             news.push(sdk::StreamResponse::StatusUpdate(record.note_update(note)));
         }
         self.notes = record.noted.max(self.notes);
-        if record.state.is_at_rest() && !self.rest {
-            self.rest = true;
-            let (task_id, context_id) = (record.task.to_string(), record.context_id());
-            if let Some(artifact) = record.artifact() {
-                news.push(sdk::StreamResponse::ArtifactUpdate(
-                    sdk::TaskArtifactUpdateEvent {
-                        task_id: task_id.clone(),
-                        context_id: context_id.clone(),
-                        artifact,
-                        append: Some(false),
-                        last_chunk: Some(true),
-                        metadata: None,
-                    },
-                ));
-            }
-            news.push(sdk::StreamResponse::StatusUpdate(
-                sdk::TaskStatusUpdateEvent {
-                    task_id,
-                    context_id,
-                    status: record.status(),
-                    metadata: None,
-                },
-            ));
+        if record.state != before && record.state.is_at_rest() {
+            news.extend(
+                record
+                    .artifact_update()
+                    .map(sdk::StreamResponse::ArtifactUpdate),
+            );
+            news.push(sdk::StreamResponse::StatusUpdate(record.status_update()));
         }
         news
     }

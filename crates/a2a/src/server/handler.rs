@@ -154,13 +154,12 @@ impl RequestHandler for Handler {
                 "{id} has ended, nothing more will happen to it; use GetTask"
             )));
         }
-        let feed = Feed::new(
-            self.core.clone(),
-            id,
-            Want::Task,
-            self.core.cx(None),
-            permit,
-        );
+        // Nobody waits for the result of this stream, so it does not hold up a process that leaves.
+        let cx = self
+            .core
+            .cx(None)
+            .with_cancel(Arc::new(self.core.leaving()));
+        let feed = Feed::new(self.core.clone(), id, Want::Task, cx, permit);
         Ok(feed.into_stream())
     }
 

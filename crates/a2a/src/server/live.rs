@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use a2a_types as sdk;
 use incident::Untrusted;
 use incident::ids::TaskId;
-use incident::ports::{Agent, Cancel as _, Clock, Entropy, Progress};
+use incident::ports::{Agent, Clock, Entropy, Progress};
 use runtime::{CancelToken, Supervisor, TaskKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -95,7 +95,9 @@ impl Core {
         })
     }
 
-    /// Joins the execution of the task, or starts it.
+    /// Joins the execution of the task, or starts it. Also while the process is leaving: whether
+    /// requests still come in then is decided by who serves the routes, and an agent that runs may
+    /// need another one to finish.
     pub(super) fn join(
         self: &Arc<Self>,
         asked: &Asked,
@@ -108,9 +110,6 @@ impl Core {
             MapEntry::Occupied(_) => return Err(other_payload()),
             MapEntry::Vacant(slot) => slot,
         };
-        if self.supervisor.shutdown().drain.is_cancelled() {
-            return Err(Failure::Interrupted.error("this process is leaving; try again"));
-        }
         let Ok(permit) = self.executions.clone().try_acquire_owned() else {
             return Err(Failure::Overloaded.error(format!(
                 "{} works on {} tasks already; try again",
@@ -133,6 +132,11 @@ impl Core {
         let work = execution::run(entry, asked.clone(), cancel);
         self.supervisor.spawn(TaskKind::Work, "a2a execution", work);
         Ok(receiver)
+    }
+
+    /// Cancelled once this process begins to leave.
+    pub(super) fn leaving(&self) -> CancelToken {
+        self.supervisor.shutdown().drain.clone()
     }
 
     /// The execution of a task, if this process has it.

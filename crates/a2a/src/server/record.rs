@@ -206,6 +206,28 @@ impl Record {
         })
     }
 
+    /// Where it stands, as an event.
+    pub(super) fn status_update(&self) -> sdk::TaskStatusUpdateEvent {
+        sdk::TaskStatusUpdateEvent {
+            task_id: self.task.to_string(),
+            context_id: self.context_id(),
+            status: self.status(),
+            metadata: None,
+        }
+    }
+
+    /// The output, as an event.
+    pub(super) fn artifact_update(&self) -> Option<sdk::TaskArtifactUpdateEvent> {
+        Some(sdk::TaskArtifactUpdateEvent {
+            task_id: self.task.to_string(),
+            context_id: self.context_id(),
+            artifact: self.artifact()?,
+            append: Some(false),
+            last_chunk: Some(true),
+            metadata: None,
+        })
+    }
+
     /// A note as a status update.
     pub(super) fn note_update(&self, note: &Note) -> sdk::TaskStatusUpdateEvent {
         let context = self.context_id();

@@ -177,6 +177,29 @@ async fn a_task_of_another_replica_is_called_off_and_subscribed_to() {
 }
 
 #[tokio::test]
+async fn a_task_that_waits_for_a_person_can_be_subscribed_to() {
+    let agent = Scripted::named("script-agent");
+    let process = Process::start(Setup::new(&agent, &store())).await;
+    let asking = call(
+        &process,
+        "SendMessage",
+        message("m1", &json!({"do": "ask"})),
+    )
+    .await;
+    let id = asking["result"]["task"]["id"].clone();
+    let subscribed = events(&process, "SubscribeToTask", json!({"id": id}));
+    let cancel = async {
+        SystemClock::new().sleep(Duration::from_millis(100)).await;
+        call(&process, "CancelTask", json!({"id": id})).await
+    };
+    let (told, _) = tokio::join!(subscribed, cancel);
+    insta::assert_snapshot!(told.join("\n"), @r"
+    task TASK_STATE_INPUT_REQUIRED (may I?)
+    status TASK_STATE_CANCELED (called off by a caller)
+    ");
+}
+
+#[tokio::test]
 async fn a_subscription_survives_a_failed_execution() {
     let agent = Scripted::named("script-agent");
     let process = Process::start(Setup::new(&agent, &store())).await;

@@ -176,6 +176,29 @@ async fn numbers_that_would_lose_digits_do_not_travel() {
 }
 
 #[tokio::test]
+async fn the_deepest_input_that_is_sent_arrives() {
+    let agent = Scripted::named("script-agent");
+    let process = Process::start(Setup::new(&agent, &store())).await;
+    let remote = remote(&process);
+    let objects = (0..28).fold(json!(1), |inner, _| json!({"in": inner}));
+    let arrays = (0..28).fold(json!(1), |inner, _| json!([inner]));
+    for (id, input) in [("m1", objects), ("m2", arrays)] {
+        let request = remote.run(task(id, input.clone()), &cx()).await;
+        // The output is one level deeper than the input, so it is the answer that cannot travel.
+        let error = request.unwrap_err().to_string();
+        assert!(error.contains("its output cannot travel"), "{error}");
+        assert!(error.contains("nested deeper than 28 levels"), "{error}");
+        assert_eq!(agent.runs(id), 1);
+    }
+    let objects = (0..27).fold(json!(1), |inner, _| json!({"in": inner}));
+    let outcome = remote
+        .run(task("m3", objects.clone()), &cx())
+        .await
+        .unwrap();
+    assert_eq!(output(outcome)["saw"], objects);
+}
+
+#[tokio::test]
 async fn the_deadline_is_kept_on_both_sides() {
     let agent = Scripted::named("script-agent");
     let process = Process::start(Setup::new(&agent, &store())).await;

@@ -135,7 +135,7 @@ async fn a_store_that_was_away_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_process_that_leaves_takes_nothing_new() {
+async fn a_process_that_leaves_finishes_what_it_began() {
     let store = store();
     let agent = Scripted::named("script-agent");
     let process = Process::start(Setup::new(&agent, &store)).await;
@@ -148,6 +148,8 @@ async fn a_process_that_leaves_takes_nothing_new() {
     )
     .await;
     until("the agent runs", || agent.runs("m1") == 1).await;
+    let id = call(&process, "ListTasks", json!({})).await["result"]["tasks"][0]["id"].clone();
+    let watching = post(&process, envelope("SubscribeToTask", &json!({"id": id}))).await;
     let supervisor = process.supervisor.clone();
     let drain = supervisor.drain(PATIENCE);
     let finish = async {
@@ -156,6 +158,11 @@ async fn a_process_that_leaves_takes_nothing_new() {
             supervisor.shutdown().drain.is_cancelled()
         })
         .await;
+        let watched = watching.text().await.unwrap();
+        assert!(
+            !watched.contains("COMPLETED"),
+            "who only watches is let go first: {watched}"
+        );
         agent.gate.cancel();
         running.text().await.unwrap()
     };
