@@ -6,5 +6,8 @@
 //! Never: a write to the outside, a decision that belongs to the orchestrator.
 #![forbid(unsafe_code)]
 
+pub mod git;
 pub mod observability;
 pub mod triage;
+
+mod once;

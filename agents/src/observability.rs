@@ -11,7 +11,6 @@ mod catalog;
 mod collect;
 mod config;
 mod describe;
-mod once;
 mod onset;
 mod plan;
 mod prometheus;
@@ -34,8 +33,8 @@ use incident::{Classify, Code, Kind};
 
 pub use config::Config;
 
+use crate::once::Tasks;
 use collect::{Collector, explain, gap};
-use once::Tasks;
 use prometheus::Prometheus;
 
 /// The skill this agent has.

@@ -129,8 +129,9 @@ impl GitError {
             "early eof",
             "the remote end hung up",
         ];
-        let said = Untrusted::new(String::from_utf8_lossy(stderr));
-        let lower = said.expose().to_ascii_lowercase();
+        let text = String::from_utf8_lossy(stderr);
+        let lower = text.to_ascii_lowercase();
+        let said = Untrusted::new(telling(&text));
         let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
         if has(&DENIED) {
             Self::Denied { what, said }
@@ -162,6 +163,19 @@ impl GitError {
             "bad config",
         ];
         words.iter().any(|word| lower.contains(word))
+    }
+}
+
+/// The lines that say what happened: the remote's and the first fatal one, without Git's advice.
+fn telling(stderr: &str) -> String {
+    let is_fatal = |line: &&str| line.starts_with("fatal:");
+    let told = |line: &&str| line.starts_with("remote:") || line.starts_with("error:");
+    let first = stderr.lines().find(is_fatal);
+    let lines: Vec<&str> = stderr.lines().filter(told).chain(first).collect();
+    if lines.is_empty() {
+        stderr.to_owned()
+    } else {
+        lines.join("\n")
     }
 }
 

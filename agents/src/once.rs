@@ -9,11 +9,11 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 /// Where a task's outcome appears.
-pub(super) type Slot = Arc<OnceCell<Outcome>>;
+pub(crate) type Slot = Arc<OnceCell<Outcome>>;
 
 /// The tasks of one agent, the newest of them.
 #[derive(Debug)]
-pub(super) struct Tasks {
+pub(crate) struct Tasks {
     kept: usize,
     known: Mutex<Known>,
 }
@@ -26,7 +26,7 @@ struct Known {
 
 impl Tasks {
     /// Remembers at most `kept` tasks.
-    pub(super) fn new(kept: usize) -> Self {
+    pub(crate) fn new(kept: usize) -> Self {
         Self {
             kept: kept.max(1),
             known: Mutex::default(),
@@ -34,7 +34,7 @@ impl Tasks {
     }
 
     /// The slot of a message; none if it came before with another input.
-    pub(super) fn slot(&self, id: &MessageId, input: &Value) -> Option<Slot> {
+    pub(crate) fn slot(&self, id: &MessageId, input: &Value) -> Option<Slot> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((first, slot)) = known.slots.get(id) {
             return (first == input).then(|| Arc::clone(slot));
