@@ -15,8 +15,14 @@ pub(crate) struct Leases {
 #[derive(Debug, Clone)]
 struct Held {
     lease: Lease,
-    /// In [`Clock::elapsed`] time.
-    ends: Duration,
+    /// When to stop believing in it, in [`Clock::elapsed`] time: a little before the stream does, so
+    /// that the work has stopped by the time somebody else may have it.
+    until: Duration,
+}
+
+/// How long a lease is believed in that was given or extended at `since`.
+fn until(since: Duration, length: Duration) -> Duration {
+    since.saturating_add(length.saturating_sub(length / 10))
 }
 
 impl Leases {
@@ -27,13 +33,13 @@ impl Leases {
         since: Duration,
         length: Duration,
     ) -> Self {
-        let ends = since.saturating_add(length);
+        let until = until(since, length);
         let held = leases.into_iter().map(|lease| {
             (
                 lease.id.clone(),
                 Held {
                     lease: lease.clone(),
-                    ends,
+                    until,
                 },
             )
         });
@@ -57,10 +63,13 @@ impl Leases {
     pub(crate) async fn keep(&self, stream: &dyn Stream, clock: &dyn Clock) {
         let length = stream.lease();
         loop {
-            clock.sleep(length / 3).await;
+            let now = clock.elapsed();
+            let first = self.lock().values().map(|held| held.until).min();
+            let left = first.map_or(length, |until| until.saturating_sub(now));
+            clock.sleep(left.min(length / 3)).await;
             let held: Vec<Held> = self.lock().values().cloned().collect();
-            for Held { lease, ends } in held {
-                if self.holds(&lease) && !self.extend(stream, clock, &lease, ends).await {
+            for Held { lease, until } in held {
+                if self.holds(&lease) && !self.extend(stream, clock, &lease, until).await {
                     self.lock().remove(&lease.id);
                     tracing::warn!(stream = stream.name(), entry = lease.id, "lost a lease");
                     if self.lock().is_empty() {
@@ -78,10 +87,10 @@ impl Leases {
         stream: &dyn Stream,
         clock: &dyn Clock,
         lease: &Lease,
-        ends: Duration,
+        until: Duration,
     ) -> bool {
         let before = clock.elapsed();
-        let left = ends.saturating_sub(before);
+        let left = until.saturating_sub(before);
         let result = tokio::select! {
             biased;
             result = stream.extend(lease) => result,
@@ -90,14 +99,14 @@ impl Leases {
         match result {
             Ok(()) => {
                 if let Some(held) = self.lock().get_mut(&lease.id) {
-                    held.ends = before.saturating_add(stream.lease());
+                    held.until = self::until(before, stream.lease());
                 }
                 true
             }
             Err(StreamError::LeaseLost { .. }) => false,
             Err(error) => {
                 tracing::warn!(stream = stream.name(), entry = lease.id, %error, "cannot extend a lease");
-                clock.elapsed() < ends
+                clock.elapsed() < until
             }
         }
     }

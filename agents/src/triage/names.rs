@@ -9,12 +9,14 @@ const GENERATED: &str = "bcdfghjklmnpqrstvwxz2456789";
 /// Kind and name of what a pod belongs to.
 pub(super) fn pod(name: &str) -> (&'static str, &str) {
     if let Some((owner, suffix)) = name.rsplit_once('-') {
-        if is_suffix(suffix) {
-            return match owner.rsplit_once('-') {
-                Some((cron, time)) if is_schedule(time) => ("job", cron),
-                Some((deployment, hash)) if is_hash(hash) => ("deployment", deployment),
-                _ => ("daemonset", owner),
-            };
+        match owner.rsplit_once('-') {
+            Some((cron, time)) if is_schedule(time) && is_suffix(suffix) => return ("job", cron),
+            // Behind a hash, any five letters and digits are a suffix.
+            Some((deployment, hash)) if is_hash(hash) && suffix.len() == 5 && is_plain(suffix) => {
+                return ("deployment", deployment);
+            }
+            _ if is_suffix(suffix) => return ("daemonset", owner),
+            _ => {}
         }
         if is_number(suffix, 1..=4) && !owner.is_empty() {
             return ("statefulset", owner);
@@ -77,10 +79,14 @@ fn is_generated(text: &str) -> bool {
     if text.chars().all(|c| GENERATED.contains(c)) {
         return true;
     }
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let word = text.trim_end_matches(|c: char| c.is_ascii_digit());
     let mixed = word.bytes().any(|b| b.is_ascii_digit());
-    text.bytes().all(plain) && mixed
+    is_plain(text) && mixed
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -93,6 +99,8 @@ mod tests {
             "checkout-7d9c5b6f4-b81kq",
             "checkout-7d9c5b6f4-x2x7p",
             "web-shop-6b8d9c7f5d-zz4rm",
+            "web-shop-6b8d9c7f5d-x0001",
+            "web-shop-x0001",
             "ledger-0",
             "ledger-12",
             "node-agent-x2x7p",
@@ -113,6 +121,8 @@ mod tests {
         checkout-7d9c5b6f4-b81kq -> ("deployment", "checkout")
         checkout-7d9c5b6f4-x2x7p -> ("deployment", "checkout")
         web-shop-6b8d9c7f5d-zz4rm -> ("deployment", "web-shop")
+        web-shop-6b8d9c7f5d-x0001 -> ("deployment", "web-shop")
+        web-shop-x0001 -> ("service", "web-shop-x0001")
         ledger-0 -> ("statefulset", "ledger")
         ledger-12 -> ("statefulset", "ledger")
         node-agent-x2x7p -> ("daemonset", "node-agent")

@@ -537,3 +537,26 @@ async fn dispositions_add_up() {
     nightshift_triage_events_ruled_before_total 4
     "#);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_from_one_cause_is_one_incident() {
+    let world = World::new();
+    let line = |n: usize| {
+        let hash = ["7d9c5b6f4", "6b8d9c7f5d"][n % 2];
+        let what = format!("A{} namespace=pay pod=checkout-{hash}-x{:04}", n % 5, n);
+        event(&format!("firing {what} from={}", n % 9))
+    };
+    let events: Vec<_> = (0..600).map(line).collect();
+    let mut work = Vec::new();
+    for request in events.chunks(64) {
+        work.extend(world.send(request).await.work);
+    }
+    let incidents = world.incidents().await;
+    assert_eq!(incidents.len(), 1);
+    let incident = incidents.values().next().unwrap();
+    assert_eq!(
+        (incident.members.len(), incident.members_left_out),
+        (500, 100)
+    );
+    assert_eq!(work.len(), 1, "{work:?}");
+}
