@@ -2,6 +2,7 @@
 //!
 //! Never: a clock reading or a time zone other than UTC.
 
+use incident::Untrusted;
 use jiff::{SignedDuration, Timestamp};
 
 /// `12:03:10 UTC`.
@@ -30,7 +31,12 @@ pub(crate) fn length(span: SignedDuration) -> String {
     let minutes = (seconds + 30) / 60;
     match seconds {
         0..=89 => format!("{seconds} s"),
-        90..=5_399 => format!("{minutes} min"),
+        90..=599 => {
+            let halves = (seconds + 15) / 30;
+            let half = if halves % 2 == 1 { ".5" } else { "" };
+            format!("{}{half} min", halves / 2)
+        }
+        600..=5_399 => format!("{minutes} min"),
         5_400..=172_799 if minutes.is_multiple_of(60) => format!("{} h", minutes / 60),
         5_400..=172_799 => format!("{} h {} min", minutes / 60, minutes % 60),
         _ => format!("{} days", (seconds + 43_200) / 86_400),
@@ -54,6 +60,12 @@ pub(crate) fn percent(confidence: f64) -> String {
 /// Three significant digits, no needless zeros.
 pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
+    if !value.is_finite() {
+        return "unknown".to_owned();
+    }
+    if size >= 1e9 {
+        return format!("{value:.2e}");
+    }
     if size >= 1e6 {
         return format!("{} million", number(value / 1e6));
     }
@@ -83,7 +95,7 @@ pub(crate) fn quantity(value: f64, unit: &str) -> String {
         "1/s" => format!("{}/s", number(value)),
         "bytes" | "B" | "By" => bytes(value),
         "" => number(value),
-        other => format!("{} {other}", number(value)),
+        other => format!("{} {}", number(value), Untrusted::new(other).one_line(16)),
     }
 }
 
@@ -168,6 +180,7 @@ mod tests {
             |secs, expect: &str| assert_eq!(length(SignedDuration::from_secs(secs)), expect);
         check(45, "45 s");
         check(-180, "3 min");
+        check(150, "2.5 min");
         check(3600, "60 min");
         check(7200, "2 h");
         check(5_700, "1 h 35 min");

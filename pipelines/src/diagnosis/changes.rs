@@ -89,7 +89,7 @@ impl Weigher<'_> {
                 )
             } else {
                 let text = format!(
-                    "It landed {} after the {mark}, and a cause comes first.",
+                    "It landed {} after the {mark}.",
                     phrase::length(late)
                 );
                 (weights::TIME_AFTER, text)
@@ -113,7 +113,7 @@ impl Weigher<'_> {
 
     fn nature(&self, candidate: &mut Candidate) {
         if let Some(why) = self.edits.inert {
-            let text = format!("It changes only {why}, nothing that runs.");
+            let text = format!("It changes only {why}.");
             candidate.because(Kind::Nature, weights::INERT, text, [self.id]);
         }
         let (onset, lines_max) = (self.picture.onset.at, self.config.diff_lines_max);
@@ -205,7 +205,7 @@ impl Weigher<'_> {
         let mut evidence = self.picture.moved_evidence();
         evidence.extend(&self.picture.alerts);
         let text = if shared.is_empty() {
-            "Nothing it edits is named by the alert or by what moved.".to_owned()
+            "It edits nothing that the alert or the metrics speak of.".to_owned()
         } else {
             let shown: Vec<&str> = shared.into_iter().take(4).collect();
             format!(

@@ -51,6 +51,11 @@ pub fn html(report: &Report) -> String {
     }
     section("Proposed change", change(report), &mut out);
     section("Timeline", timeline(report), &mut out);
+    let rest = view::less_likely(report);
+    if !rest.is_empty() {
+        let items = rest.iter().map(|(what, ids)| format!("<li>{} {}</li>", text(what), cite(ids)));
+        section("Less likely", list("ul", "", items.collect()), &mut out);
+    }
     if !report.diagnosis.ruled_out.is_empty() {
         section("Ruled out", ruled_out(report), &mut out);
     }
@@ -151,6 +156,14 @@ fn plots(report: &Report) -> Vec<String> {
             .then(by_score)
             .then(a.id.cmp(&b.id))
     });
+    // The alert's own expression often repeats the error series number for number.
+    let mut drawn_already = Vec::new();
+    moved.retain(|(_, s)| {
+        let key = (s.onset, s.before.map(f64::to_bits), s.after.map(f64::to_bits));
+        let new = !drawn_already.contains(&key);
+        drawn_already.push(key);
+        new
+    });
     let drawn = moved.into_iter().filter_map(|(item, series)| {
         let svg = plot::svg(item, report.started_at)?;
         let caption = format!(
@@ -187,6 +200,7 @@ fn diff(diff: &str) -> String {
         .take(DIFF_LINES_MAX)
         .map(|line| {
             let class = match line.as_bytes().first() {
+                _ if line.starts_with("+++ ") || line.starts_with("--- ") => " class=\"hunk\"",
                 Some(b'+') => " class=\"add\"",
                 Some(b'-') => " class=\"del\"",
                 Some(b'@') => " class=\"hunk\"",

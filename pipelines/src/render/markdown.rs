@@ -30,6 +30,7 @@ pub fn markdown(report: &Report) -> String {
     }
     change(report, &mut out);
     timeline(report, &mut out);
+    out.extend(less_likely(report));
     out.extend(ruled_out(report));
     if !report.diagnosis.gaps.is_empty() {
         out.push("## Not known".to_owned());
@@ -62,7 +63,7 @@ pub(super) fn claims(claims: &[Claim], none: &str) -> String {
     }
     let lines: Vec<String> = claims
         .iter()
-        .map(|claim| format!("- {} ({})", text(&claim.text), view::cited(claim)))
+        .map(|claim| format!("- {} ({})", text(&claim.text), view::ids(&claim.evidence)))
         .collect();
     lines.join("\n")
 }
@@ -105,6 +106,15 @@ fn timeline(report: &Report, out: &mut Vec<String>) {
         format!("- {at}: {}{cited}", text(&moment.text))
     });
     out.push(lines.collect::<Vec<_>>().join("\n"));
+}
+
+fn less_likely(report: &Report) -> Vec<String> {
+    let rest = view::less_likely(report);
+    if rest.is_empty() {
+        return Vec::new();
+    }
+    let lines = rest.iter().map(|(what, ids)| format!("- {} ({})", text(what), view::ids(ids)));
+    vec!["## Less likely".to_owned(), lines.collect::<Vec<_>>().join("\n")]
 }
 
 fn ruled_out(report: &Report) -> Vec<String> {

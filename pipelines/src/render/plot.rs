@@ -7,10 +7,10 @@ use super::escape;
 use crate::phrase;
 
 const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 200.0;
+const HEIGHT: f64 = 210.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 32.0;
+const TOP: f64 = 42.0;
 const BOTTOM: f64 = 26.0;
 /// Points drawn; longer series are thinned to the extremes of equal slices.
 const POINTS_MAX: usize = 480;
@@ -60,9 +60,9 @@ pub(super) fn svg(item: &Evidence, fired_at: Timestamp) -> Option<String> {
     }
     out.push(line(&frame, &thin(&points)));
     if let Some(onset) = series.onset {
-        mark(&frame, "onset", onset, TOP - 19.0, &mut out);
+        mark(&frame, Mark::Onset, onset, &mut out);
     }
-    mark(&frame, "alert", fired_at, TOP - 6.0, &mut out);
+    mark(&frame, Mark::Alert, fired_at, &mut out);
     out.push("</svg>".to_owned());
     Some(out.join("\n"))
 }
@@ -127,14 +127,16 @@ impl Frame {
             (low, high) = (low - room.min(low.abs()), high + room);
         }
         let step = nice((high - low) / 3.0);
-        let usable = to > from && step.is_finite() && step > 0.0;
-        usable.then(|| Self {
+        let frame = Self {
             from,
             to,
             low: (low / step).floor() * step,
             high: (high / step).ceil() * step,
             step,
-        })
+        };
+        let height = frame.high - frame.low;
+        let usable = to > from && step > 0.0 && height > 0.0 && height.is_finite();
+        usable.then_some(frame)
     }
 
     fn x(&self, second: f64) -> f64 {
@@ -248,18 +250,29 @@ fn line(frame: &Frame, points: &[(f64, f64)]) -> String {
     format!("<polyline class=\"line\" points=\"{}\"/>", points.join(" "))
 }
 
-/// A vertical line with its name and time; the name is on the side that has room.
-fn mark(frame: &Frame, kind: &str, at: Timestamp, label_y: f64, out: &mut Vec<String>) {
+#[derive(Clone, Copy)]
+enum Mark {
+    Onset,
+    Alert,
+}
+
+/// Room a label takes, in units of the drawing.
+const LABEL: f64 = 100.0;
+
+/// A vertical line below its name and time. The alert comes after the onset: its label stands in the
+/// upper row, where the line of the onset does not reach, and the onset's to the left of its line,
+/// where that of the alert does not.
+fn mark(frame: &Frame, mark: Mark, at: Timestamp, out: &mut Vec<String>) {
     let second = seconds(at);
     if second < frame.from || second > frame.to {
         return;
     }
     let x = frame.x(second);
-    let (anchor, label_x) = if x > WIDTH * 0.7 {
-        ("end", x - 4.0)
-    } else {
-        ("start", x + 4.0)
+    let (kind, label_y, left) = match mark {
+        Mark::Onset => ("onset", TOP - 8.0, x > LEFT + LABEL),
+        Mark::Alert => ("alert", TOP - 26.0, x > WIDTH - RIGHT - LABEL),
     };
+    let (anchor, label_x) = if left { ("end", x - 4.0) } else { ("start", x + 4.0) };
     out.push(format!(
         "<line class=\"{kind}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
         label_y - 9.0,

@@ -1,7 +1,7 @@
 //! The terminal form: verdict first, at most some sixty lines, for a tired reader.
 
-use incident::Report;
-use incident::report::Claim;
+use incident::report::{Claim, Moment};
+use incident::{Fact, Report};
 
 use super::escape;
 use super::view;
@@ -28,9 +28,9 @@ impl Default for TerminalStyle {
 
 /// Lines of diff shown; the draft and the other forms have all.
 const DIFF_LINES_MAX: usize = 30;
-/// Candidates that were set aside and are shown.
-const RULED_OUT_MAX: usize = 5;
-/// Lines a person reads before the rest is left to the other forms.
+/// Candidates shown besides the leading one.
+const SET_ASIDE_MAX: usize = 8;
+/// Moments shown, the last ones.
 const TIMELINE_MAX: usize = 10;
 
 #[derive(Clone, Copy)]
@@ -102,7 +102,7 @@ impl Page {
             self.item(
                 Ink::Plain,
                 "  - ",
-                &format!("{} [{}]", claim.text, view::cited(claim)),
+                &format!("{} [{}]", claim.text, view::ids(&claim.evidence)),
             );
         }
     }
@@ -161,6 +161,7 @@ fn change(page: &mut Page, report: &Report) {
         .collect();
     for line in lines.iter().take(DIFF_LINES_MAX) {
         let ink = match line.as_bytes().first() {
+            _ if line.starts_with("+++ ") || line.starts_with("--- ") => Ink::Bold,
             Some(b'+') => Ink::Green,
             Some(b'-') => Ink::Red,
             Some(b'@') => Ink::Cyan,
@@ -178,8 +179,13 @@ fn change(page: &mut Page, report: &Report) {
 
 fn timeline(page: &mut Page, report: &Report) {
     page.head("When (UTC)");
-    let skipped = report.timeline.len().saturating_sub(TIMELINE_MAX);
-    for moment in report.timeline.iter().skip(skipped) {
+    // When the report was written stands at the foot, what was ruled out in its own section.
+    let told: Vec<_> = report
+        .timeline
+        .iter()
+        .filter(|m| m.at < report.written_at && !is_ruled_out(report, m))
+        .collect();
+    for moment in told.iter().skip(told.len().saturating_sub(TIMELINE_MAX)) {
         let cited = moment
             .evidence
             .map_or_else(String::new, |id| format!(" [{id}]"));
@@ -188,27 +194,35 @@ fn timeline(page: &mut Page, report: &Report) {
     }
 }
 
-fn set_aside(page: &mut Page, report: &Report) {
+/// Whether a moment is the landing of a commit that was set aside.
+fn is_ruled_out(report: &Report, moment: &Moment) -> bool {
+    let fact = report.evidence.iter().find(|e| Some(e.id) == moment.evidence);
+    let Some(Fact::Change(change)) = fact.map(|e| &e.observation.fact) else {
+        return false;
+    };
     let out = &report.diagnosis.ruled_out;
-    if !out.is_empty() {
-        page.head("Ruled out");
+    out.iter().any(|r| view::without_subject(&r.entity).ends_with(change.short()))
+}
+
+/// One line each: what else was looked at and why it is not the cause.
+fn set_aside(page: &mut Page, report: &Report) {
+    let rest = view::less_likely(report).into_iter();
+    let out = report.diagnosis.ruled_out.iter().map(|item| {
+        let text = format!("{}: {}", view::without_subject(&item.entity), item.why);
+        (text, item.evidence.clone())
+    });
+    let all: Vec<_> = rest.chain(out).collect();
+    if !all.is_empty() {
+        page.head("Less likely or ruled out");
     }
-    for item in out.iter().take(RULED_OUT_MAX) {
-        let text = format!(
-            "{}: {} [{}]",
-            item.entity,
-            item.why,
-            view::ids(&item.evidence)
-        );
-        page.item(Ink::Plain, "  - ", &text);
+    for (text, ids) in all.iter().take(SET_ASIDE_MAX) {
+        let cited = format!(" [{}]", view::ids(ids));
+        let room = page.width().saturating_sub(4 + wrap::width(&cited));
+        let text = wrap::cut(&escape::terminal(text), room);
+        page.put(Ink::Plain, &format!("  - {text}{cited}"));
     }
-    if out.len() > RULED_OUT_MAX {
-        let more = phrase::count(out.len() - RULED_OUT_MAX, "more");
-        page.item(
-            Ink::Dim,
-            "    ",
-            &format!("… {}", more.trim_end_matches('s')),
-        );
+    if all.len() > SET_ASIDE_MAX {
+        page.item(Ink::Dim, "    ", &format!("… {} more", all.len() - SET_ASIDE_MAX));
     }
     if !report.diagnosis.gaps.is_empty() {
         page.head("Not known");

@@ -1,7 +1,7 @@
 //! What several forms say in the same words: headline, state, ages, the change.
 
-use incident::report::{ChangeOutcome, Claim};
-use incident::{Cause, EvidenceId, IncidentStatus, Proposal, Report, Verdict};
+use incident::report::ChangeOutcome;
+use incident::{Cause, EvidenceId, Hypothesis, IncidentStatus, Proposal, Report, Verdict};
 
 use crate::phrase;
 
@@ -89,24 +89,58 @@ pub(super) fn change(report: &Report) -> (String, Option<&Proposal>) {
     }
 }
 
-/// `E1, E4`.
+/// `E1, E4` or `E1-E5, E7`.
 pub(super) fn ids(ids: &[EvidenceId]) -> String {
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    ids.join(", ")
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for EvidenceId(id) in ids {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*id) => *last = *id,
+            _ => runs.push((*id, *id)),
+        }
+    }
+    let runs: Vec<String> = runs
+        .into_iter()
+        .map(|(first, last)| match last - first {
+            0 => format!("E{first}"),
+            1 => format!("E{first}, E{last}"),
+            _ => format!("E{first}-E{last}"),
+        })
+        .collect();
+    runs.join(", ")
 }
 
-/// At most this many ids stand behind a sentence; the document has all of them.
-const CITED_MAX: usize = 6;
+/// `commit aaaaaaaaaa` of `commit aaaaaaaaaa "subject" in repository`: the subject stands elsewhere.
+pub(super) fn without_subject(entity: &str) -> &str {
+    entity.split(" \"").next().unwrap_or(entity)
+}
 
-/// `E1, E4` or `E1, E2, E3, E4, E5, E6 and 3 more`.
-pub(super) fn cited(claim: &Claim) -> String {
-    let more = claim.evidence.len().saturating_sub(CITED_MAX);
-    let first = ids(claim.evidence.get(..CITED_MAX).unwrap_or(&claim.evidence));
-    if more == 0 {
-        first
-    } else {
-        format!("{first} and {more} more")
-    }
+/// A cause that is no commit is worth a line only from this confidence on.
+const OTHER_MIN: f64 = 0.05;
+
+/// Other candidates that were not set aside: each with its confidence and what speaks against it.
+pub(super) fn less_likely(report: &Report) -> Vec<(String, Vec<EvidenceId>)> {
+    let leading = usize::from(report.diagnosis.leading().is_some());
+    let rest = report.diagnosis.hypotheses.iter().skip(leading);
+    let worth_saying = |h: &&Hypothesis| match h.cause {
+        Cause::Change { .. } => true,
+        Cause::Load | Cause::Saturation => h.confidence >= OTHER_MIN,
+        Cause::Outside => false,
+    };
+    rest.filter(worth_saying)
+        .map(|h| {
+            let against = h.reasons_against.first();
+            let reason = against.or(h.reasons_for.first());
+            let why = reason.map_or("", |r| r.text.as_str());
+            let text = format!("{} ({}): {why}", h.entity, phrase::percent(h.confidence));
+            let mut ids = reason.map_or_else(Vec::new, |r| r.evidence.clone());
+            if let Cause::Change { evidence, .. } = h.cause {
+                ids.push(evidence);
+            }
+            ids.sort();
+            ids.dedup();
+            (text, ids)
+        })
+        .collect()
 }
 
 /// Who wrote it.

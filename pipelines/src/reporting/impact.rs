@@ -1,7 +1,5 @@
 //! What users see: errors, latency, fullness, before and after.
 
-use std::collections::BTreeSet;
-
 use incident::report::Claim;
 use incident::{
     Diagnosis, Evidence, EvidenceId, Fact, Incident, IncidentStatus, Series, SeriesRole,
@@ -21,7 +19,7 @@ pub(super) fn claims(
     let mut claims: Vec<Claim> = moved(evidence)
         .into_iter()
         .take(SERIES_MAX)
-        .filter_map(|(id, series)| claim(sentence(series), [id]))
+        .filter_map(|(id, series)| claim(sentence(series, threshold(series, evidence)), [id]))
         .collect();
     if claims.is_empty() {
         claims.extend(nothing_moved(evidence));
@@ -54,19 +52,31 @@ fn moved(evidence: &[Evidence]) -> Vec<(EvidenceId, &Series)> {
             .then(a_id.cmp(b_id))
     });
     // The alert's own expression often repeats the error series number for number.
-    let mut said = BTreeSet::new();
-    moved.retain(|(_, s)| {
-        let key = (
-            s.onset,
-            s.before.map(f64::to_bits),
-            s.after.map(f64::to_bits),
-        );
-        said.insert(key)
-    });
-    moved
+    let mut said: Vec<(EvidenceId, &Series)> = Vec::new();
+    for (id, series) in moved {
+        if !said.iter().any(|(_, other)| repeats(series, other)) {
+            said.push((id, series));
+        }
+    }
+    said
 }
 
-fn sentence(series: &Series) -> String {
+/// The threshold of this series, or of the alert's own one if that repeats it.
+fn threshold(series: &Series, evidence: &[Evidence]) -> Option<f64> {
+    series.threshold.or_else(|| {
+        evidence.iter().find_map(|e| match &e.observation.fact {
+            Fact::Series(other) if repeats(series, other) => other.threshold,
+            _ => None,
+        })
+    })
+}
+
+fn repeats(a: &Series, b: &Series) -> bool {
+    let key = |s: &Series| (s.onset, s.before.map(f64::to_bits), s.after.map(f64::to_bits));
+    key(a) == key(b)
+}
+
+fn sentence(series: &Series, threshold: Option<f64>) -> String {
     let name = series.name.one_line(80);
     let what = match series.role {
         SeriesRole::Errors => format!("Errors ({name})"),
@@ -84,9 +94,9 @@ fn sentence(series: &Series) -> String {
     let since = series
         .onset
         .map_or_else(String::new, |at| format!(" since {}", phrase::clock(at)));
-    let threshold = series.threshold.map_or_else(String::new, |threshold| {
+    let threshold = threshold.map_or_else(String::new, |threshold| {
         format!(
-            "; the alert fires at {}",
+            "; the alert's threshold is {}",
             phrase::quantity(threshold, &series.unit)
         )
     });

@@ -130,9 +130,8 @@ fn later<'a>(reverted: &Change, evidence: &'a [Evidence]) -> Vec<&'a Change> {
 fn undo(request: &ChangeRequest, preview: &Preview) -> String {
     let base = Untrusted::new(&preview.base).one_line(60);
     format!(
-        "Before merging: close the draft and delete branch {}; {base} is untouched. After merging: revert \
-         the merge on {base}, which brings commit {} back.",
-        request.branch(),
+        "Close the draft; {base} is untouched until a person merges. After a merge, revert it on {base}: \
+         that brings {} back.",
         short(&request.commit)
     )
 }

@@ -14,10 +14,10 @@ pub(super) fn steps(inputs: &Inputs<'_>) -> Vec<String> {
     match &inputs.change {
         ChangeOutcome::AwaitingApproval { proposal } => {
             steps.push(format!(
-                "Read the diff below; to open it as a draft pull request against {}, run `nightshift approve {id}`.",
+                "Read the diff. `nightshift approve {id}` opens it as a draft pull request against {}; \
+                 `nightshift reject {id}` drops it.",
                 Untrusted::new(&proposal.preview.base).one_line(60)
             ));
-            steps.push(format!("If it is wrong, run `nightshift reject {id}`."));
         }
         ChangeOutcome::Opened { draft, .. } => {
             steps.push(format!(

@@ -5,10 +5,9 @@ use incident::{Evidence, EvidenceId, Fact};
 use jiff::Timestamp;
 
 use super::Inputs;
-use crate::phrase;
 
 /// At most this many commits are put on the timeline: those closest to the onset.
-const CHANGES_MAX: usize = 6;
+const CHANGES_MAX: usize = 5;
 
 /// In order of time; the same sentence at the same time once.
 pub(super) fn moments(inputs: &Inputs<'_>, evidence: &[Evidence]) -> Vec<Moment> {
@@ -66,9 +65,8 @@ fn onset(inputs: &Inputs<'_>, evidence: &[Evidence]) -> Option<Moment> {
     let at = inputs.diagnosis.onset?;
     evidence.iter().find_map(|e| match &e.observation.fact {
         Fact::Series(series) if series.onset == Some(at) => {
-            let shift = phrase::shift(series.before, series.after, &series.unit);
             let name = series.name.one_line(60);
-            let text = format!("Onset: {} ({name}) goes {shift}.", series.role.label());
+            let text = format!("Onset: {} ({name}) leaves its normal range.", series.role.label());
             Some(moment(at, text, Some(e.id)))
         }
         _ => None,
