@@ -5,10 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod alertmanager;
+pub mod conformance;
+pub mod fakes;
 pub mod load;
+pub mod nightshift;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
+pub mod redis;
 pub mod repository;
 pub mod sink;
 pub mod wait;

@@ -45,8 +45,7 @@ impl From<RedisError> for Failure {
                 | ErrorKind::InvalidClientConfig
                 | ErrorKind::Server(ServerErrorKind::NoPerm)
         ) || matches!(code, "NOAUTH" | "WRONGPASS" | "NOPERM")
-            || text.contains("DB index is out of range")
-            || text.contains("database number");
+            || text.contains("refused to switch database");
         Self {
             error: text,
             refused,
