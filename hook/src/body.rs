@@ -87,8 +87,9 @@ pub(crate) async fn read(
         Some(Err(BodyError::TooLarge { limit })) => {
             // A connection closed on unread bytes is reset, and the sender would never see why. So
             // a body that is a little too long is read to its end, and thrown away.
-            if told.is_none_or(|told| told <= limit.saturating_mul(2)) {
-                cx.bound(discard(&mut stream, limit)).await;
+            let patience = limit.saturating_mul(2);
+            if told.is_none_or(|told| told <= patience) {
+                cx.bound(discard(&mut stream, patience)).await;
             }
             Err(BodyError::TooLarge { limit })
         }

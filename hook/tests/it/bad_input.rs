@@ -194,6 +194,10 @@ async fn a_bad_alert_does_not_take_the_good_ones_with_it() {
     );
     assert_eq!(world.count("nightshift_received_total"), 2);
     assert_eq!(world.count("nightshift_hook_store_seconds_count"), 1);
+    world.post(body(&alerts).to_string()).await;
+    let duplicates = "nightshift_hook_alerts_total{outcome=\"duplicate\"}";
+    assert_eq!(world.count(duplicates), 2);
+    assert_eq!(world.count("nightshift_received_total"), 2, "once each");
 }
 
 #[tokio::test(start_paused = true)]
