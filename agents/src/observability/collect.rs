@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::catalog::{self, Metric};
 use super::config::Config;
 use super::onset::{Frame, Labelled, observation};
-use super::plan::{Planned, Scope, plan};
+use super::plan::{Planned, Reading, Scope, plan};
 use super::prometheus::{Answer, Labels, Prometheus, Range, ReadError, Samples};
 use super::promql::{self, Matcher, selector};
 use super::subject;
@@ -73,7 +73,7 @@ impl Collector<'_> {
             "investigation",
             &format!("reading {} metric series", planned.len() + 1),
         );
-        let observations = self.ask_all(alert.query, planned, &frame, member.as_ref());
+        let observations = self.ask_all(alert.query, planned, frame, member.as_ref());
         let observations = observations.await;
         EvidenceReply {
             observations: most_telling_first(observations),
@@ -122,6 +122,7 @@ impl Collector<'_> {
         };
         Alert {
             query: Planned {
+                reading: Reading::Level,
                 role: SeriesRole::Alert,
                 label: "the alert's expression".to_owned(),
                 unit: "",
@@ -246,6 +247,7 @@ impl Collector<'_> {
             step,
             search: Window::between(minus(fired, reach), plus(fired, step.saturating_mul(2))),
             compare_until: plus(fired, after),
+            known_since: None,
             points_kept: self.config.points_kept,
             link: super::link_base(self.config),
             cluster: self.request.incident.subject.cluster.clone(),
@@ -256,7 +258,7 @@ impl Collector<'_> {
         &mut self,
         alert: Planned,
         planned: Vec<Planned>,
-        frame: &Frame,
+        mut frame: Frame,
         member: Option<&Member>,
     ) -> Vec<Observation> {
         let (prometheus, cx) = (self.prometheus, self.cx);
@@ -275,9 +277,14 @@ impl Collector<'_> {
             .buffered(self.config.concurrency.max(1))
             .collect()
             .await;
+        let read = answers
+            .iter()
+            .filter_map(|(_, answer)| answer.as_ref().ok());
+        let firsts = read.flat_map(|answer| &answer.data);
+        frame.known_since = firsts.filter_map(|s| Some(s.points.first()?.0)).min();
         let mut observations = Vec::new();
         for (planned, answer) in answers {
-            self.digest(&planned, answer, frame, member, &mut observations);
+            self.digest(&planned, answer, &frame, member, &mut observations);
         }
         observations
     }
@@ -367,7 +374,8 @@ fn most_telling_first(mut all: Vec<Observation>) -> Vec<Observation> {
 fn telling(a: &Observation, b: &Observation) -> std::cmp::Ordering {
     let key = |o: &Observation| {
         let incident::Fact::Series(series) = &o.fact else {
-            return (2, 0, 0.0);
+            // An event near the onset: after what moved, before what did not.
+            return (1, 1, 0.0);
         };
         let still = match series.role {
             SeriesRole::Traffic => 0,

@@ -21,6 +21,11 @@ pub(super) fn sentence(series: &Series) -> String {
                 clock_time(onset),
             )
         }
+        (Some(onset), None, Some(after)) => format!(
+            "{name} has had samples only since {}: {}{threshold}",
+            clock_time(onset),
+            quantity(after, unit),
+        ),
         (_, Some(level), _) => format!(
             "{name} did not change clearly: about {} throughout{threshold}",
             quantity(level, unit)

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use incident::message::agent;
-use incident::{Fact, Observation, Series, Untrusted, Window};
+use incident::{Fact, Observation, Series, SeriesRole, Untrusted, Window};
 use jiff::Timestamp;
 
 use super::describe;
-use super::plan::Planned;
+use super::plan::{Planned, Reading};
 use super::prometheus::{Labels, Samples};
 use super::stats;
+
+/// Steps that are named one by one.
+const STEPS_MAX: usize = 4;
 
 /// What all series of one incident have in common.
 pub(super) struct Frame {
@@ -21,6 +24,8 @@ pub(super) struct Frame {
     pub(super) search: Window,
     /// Samples after this say nothing about the onset: the fault may be over.
     pub(super) compare_until: Timestamp,
+    /// Since when Prometheus has samples of any series of this incident.
+    pub(super) known_since: Option<Timestamp>,
     /// Points kept for the plot.
     pub(super) points_kept: usize,
     /// Where people look at Prometheus.
@@ -43,16 +48,63 @@ pub(super) fn observation(from: Labelled<'_>, frame: &Frame, tell_apart: bool) -
     } else {
         planned.label.clone()
     };
-    let series = series(planned, name, &samples.points, frame);
+    let (summary, fact) = match planned.reading {
+        Reading::Level => {
+            let series = series(planned, name, &samples.points, frame);
+            (describe::sentence(&series), Fact::Series(series))
+        }
+        Reading::Steps => {
+            let text = steps(&Untrusted::new(name).one_line(160), &samples.points, frame);
+            let fact = Fact::Text {
+                text: Untrusted::new(text.clone()),
+            };
+            (text, fact)
+        }
+    };
     Observation {
         source: agent::OBSERVABILITY.to_owned(),
         query: planned.query.clone(),
         window: frame.window,
         cluster: frame.cluster.clone(),
-        summary: describe::sentence(&series),
-        fact: Fact::Series(series),
+        summary,
+        fact,
         link: frame.link.as_ref().map(|base| link(base, planned, frame)),
     }
+}
+
+/// When something that only steps did step, around the onset.
+fn steps(name: &str, points: &[(Timestamp, f64)], frame: &Frame) -> String {
+    let stepped = |pair: &&[(Timestamp, f64)]| {
+        pair[1].1.to_bits() != pair[0].1.to_bits() && frame.search.contains(pair[1].0)
+    };
+    let times: Vec<String> = points
+        .windows(2)
+        .filter(stepped)
+        .map(|pair| describe::clock_time(pair[1].0))
+        .collect();
+    let begin = describe::clock_time(frame.search.start.max(frame.window.start));
+    match times.as_slice() {
+        [] => format!("{name} did not change between {begin} and the alert"),
+        all if all.len() <= STEPS_MAX => format!("{name} changed at {}", all.join(", ")),
+        all => format!(
+            "{name} changed {} times since {begin}, last at {}",
+            all.len(),
+            all.last().map_or("", String::as_str),
+        ),
+    }
+}
+
+/// Steps that something must have been absent while others were there.
+const ABSENT_STEPS: u32 = 5;
+
+/// Where a failure series begins to exist: no failure yet means no series yet, which is as normal
+/// as zero. None if it was there from the start.
+fn appeared(planned: &Planned, points: &[(Timestamp, f64)], frame: &Frame) -> Option<Timestamp> {
+    let failure = matches!(planned.role, SeriesRole::Alert | SeriesRole::Errors);
+    let first = points.first().map(|(at, _)| *at)?;
+    let absent = first.duration_since(frame.known_since?).unsigned_abs();
+    let clear = absent >= frame.step.saturating_mul(ABSENT_STEPS);
+    (failure && clear && frame.search.contains(first)).then_some(first)
 }
 
 fn series(planned: &Planned, name: String, points: &[(Timestamp, f64)], frame: &Frame) -> Series {
@@ -60,19 +112,31 @@ fn series(planned: &Planned, name: String, points: &[(Timestamp, f64)], frame: &
     let values: Vec<f64> = points.iter().take(compared).map(|(_, v)| *v).collect();
     let first = points.partition_point(|(at, _)| *at < frame.search.start);
     let end = points.partition_point(|(at, _)| *at <= frame.search.end);
-    let shift = stats::shift(&values, first..end.min(compared));
     let all: Vec<f64> = points.iter().map(|(_, v)| *v).collect();
-    Series {
+    let mut series = Series {
         role: planned.role,
         name: Untrusted::new(name),
         unit: planned.unit.to_owned(),
         points: thin(points, frame.points_kept),
         threshold: planned.threshold,
-        onset: shift.and_then(|s| points.get(s.index).map(|(at, _)| *at)),
-        before: shift.map(|s| s.before).or_else(|| stats::median(&all)),
-        after: shift.map(|s| s.after),
-        score: shift.map_or(0.0, |s| s.score),
+        onset: None,
+        before: None,
+        after: None,
+        score: 0.0,
+    };
+    if let Some(onset) = appeared(planned, points, frame) {
+        series.onset = Some(onset);
+        series.after = stats::median(&values);
+        series.score = stats::SCORE_MAX;
+    } else if let Some(shift) = stats::shift(&values, first..end.min(compared)) {
+        series.onset = points.get(shift.index).map(|(at, _)| *at);
+        series.before = Some(shift.before);
+        series.after = Some(shift.after);
+        series.score = shift.score;
+    } else {
+        series.before = stats::median(&all);
     }
+    series
 }
 
 /// Keeps about `kept` points: of each run the lowest and the highest, so that a spike stays visible.

@@ -121,9 +121,31 @@ const THERE_IS: [&str; 7] = [
     "quota",
 ];
 
+/// Words of counters that count events in the life of a process: a reload or a restart tells when
+/// a change took effect.
+const EVENT_WORDS: [&str; 6] = [
+    "reload",
+    "reloads",
+    "restarts",
+    "deploys",
+    "deployments",
+    "rollouts",
+];
+
+/// What the answer to a query is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Its level, and where that shifted.
+    Level,
+    /// The moments it stepped.
+    Steps,
+}
+
 /// One query to ask.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Planned {
+    /// What the answer is read for.
+    pub(super) reading: Reading,
     /// What it measures.
     pub(super) role: SeriesRole,
     /// What to call it; metric names inside come from Prometheus.
@@ -185,7 +207,7 @@ pub(super) fn plan(
     for (order, (_, _, query)) in ranked.into_iter().enumerate() {
         let turn = turns
             .iter()
-            .filter(|(_, _, q)| q.role == query.role)
+            .filter(|(_, _, q)| (q.role, q.reading) == (query.role, query.reading))
             .count();
         turns.push((turn, order, query));
     }
@@ -220,13 +242,18 @@ fn queries(metric: &Metric, all: &[Metric], scope: &Scope) -> Vec<(u8, Planned)>
     }
     match metric.shape {
         Shape::Counter if metric.unit == "s" && words.contains("cpu") => cpu(metric, scope),
+        Shape::Counter if has(&EVENT_WORDS) && !has(&ERROR_WORDS) => {
+            vec![(0, steps(metric, scope))]
+        }
         Shape::Counter if has(&ERROR_WORDS) => vec![(1, errors(metric, scope))],
         Shape::Counter if has(&TRAFFIC_WORDS) => requests(metric, scope),
         Shape::Buckets if has(&LATENCY_WORDS) => latency(metric, scope),
         Shape::Quantiles if has(&LATENCY_WORDS) => vec![(1, quantiles(metric, scope))],
         Shape::Gauge if metric.name == "up" => vec![(0, up(metric, scope))],
+        Shape::Gauge if metric.name == "process_start_time_seconds" => {
+            vec![(1, steps(metric, scope))]
+        }
         Shape::Gauge if metric.name.ends_with("_timestamp_seconds") => Vec::new(),
-        Shape::Gauge if metric.name == "process_start_time_seconds" => Vec::new(),
         Shape::Gauge if memory(&metric.name) || has(&SATURATION_WORDS) => gauge(metric, all, scope),
         Shape::Gauge if words.contains("config") || metric.name.ends_with("_timeout_seconds") => {
             gauge(metric, all, scope)
@@ -242,8 +269,20 @@ fn memory(name: &str) -> bool {
     )
 }
 
+fn steps(metric: &Metric, scope: &Scope) -> Planned {
+    Planned {
+        reading: Reading::Steps,
+        role: SeriesRole::Saturation,
+        label: metric.name.clone(),
+        unit: "",
+        query: format!("sum({})", scope.select(&metric.name)),
+        threshold: None,
+    }
+}
+
 fn up(metric: &Metric, scope: &Scope) -> Planned {
     Planned {
+        reading: Reading::Level,
         role: SeriesRole::Errors,
         label: "up (1 = every instance answers)".to_owned(),
         unit: "",
@@ -255,6 +294,7 @@ fn up(metric: &Metric, scope: &Scope) -> Planned {
 fn cpu(metric: &Metric, scope: &Scope) -> Vec<(u8, Planned)> {
     let query = format!("sum({})", scope.rate(&scope.select(&metric.name)));
     let planned = Planned {
+        reading: Reading::Level,
         role: SeriesRole::Saturation,
         label: format!("CPU use ({})", metric.name),
         unit: "cores",
@@ -266,6 +306,7 @@ fn cpu(metric: &Metric, scope: &Scope) -> Vec<(u8, Planned)> {
 
 fn errors(metric: &Metric, scope: &Scope) -> Planned {
     Planned {
+        reading: Reading::Level,
         role: SeriesRole::Errors,
         label: format!("rate of {}", metric.name),
         unit: "1/s",
@@ -280,6 +321,7 @@ fn requests(metric: &Metric, scope: &Scope) -> Vec<(u8, Planned)> {
     let mut found = vec![(
         0,
         Planned {
+            reading: Reading::Level,
             role: SeriesRole::Traffic,
             label: format!("traffic ({})", metric.name),
             unit: "1/s",
@@ -300,6 +342,7 @@ fn requests(metric: &Metric, scope: &Scope) -> Vec<(u8, Planned)> {
         found.push((
             0,
             Planned {
+                reading: Reading::Level,
                 role: SeriesRole::Errors,
                 label: format!("error ratio ({} with failing {label})", metric.name),
                 unit: "ratio",
@@ -310,6 +353,7 @@ fn requests(metric: &Metric, scope: &Scope) -> Vec<(u8, Planned)> {
         found.push((
             2,
             Planned {
+                reading: Reading::Level,
                 role: SeriesRole::Errors,
                 label: format!("error rate ({} with failing {label})", metric.name),
                 unit: "1/s",
@@ -340,6 +384,7 @@ fn latency(metric: &Metric, scope: &Scope) -> Vec<(u8, Planned)> {
         .into_iter()
         .map(|(rank, name, q)| {
             let planned = Planned {
+                reading: Reading::Level,
                 role: SeriesRole::Latency,
                 label: format!("{name} of {}", metric.base()),
                 unit: metric.unit,
@@ -354,6 +399,7 @@ fn latency(metric: &Metric, scope: &Scope) -> Vec<(u8, Planned)> {
 fn quantiles(metric: &Metric, scope: &Scope) -> Planned {
     let some = scope.select_with(&metric.name, Matcher::regex("quantile", "0\\.9|0\\.99"));
     Planned {
+        reading: Reading::Level,
         role: SeriesRole::Latency,
         label: format!("worst instance's quantile of {}", metric.name),
         unit: metric.unit,
@@ -370,6 +416,7 @@ fn gauge(metric: &Metric, all: &[Metric], scope: &Scope) -> Vec<(u8, Planned)> {
     let by = parts(metric, scope);
     let query = format!("{fold}{by} ({})", scope.select(&metric.name));
     let own = Planned {
+        reading: Reading::Level,
         role: SeriesRole::Saturation,
         label: metric.name.clone(),
         unit: metric.unit,
@@ -386,6 +433,7 @@ fn gauge(metric: &Metric, all: &[Metric], scope: &Scope) -> Vec<(u8, Planned)> {
         found.push((
             late,
             Planned {
+                reading: Reading::Level,
                 role: SeriesRole::Saturation,
                 label: format!("{name} / {}", limit.name),
                 unit: "ratio",
@@ -496,6 +544,8 @@ mod tests {
             series("queue_depth", &[]),
             series("rpc_server_handled_total", &[("grpc_code", "OK")]),
             series("jobs_total", &[("outcome", "success")]),
+            series("config_reloads_total", &[]),
+            series("config_reload_failures_total", &[]),
             series("process_cpu_seconds_total", &[]),
             series("process_resident_memory_bytes", &[]),
             series("process_open_fds", &[]),

@@ -17,8 +17,10 @@ const AFTER_MIN: usize = 3;
 const SCORE_MIN: f64 = 3.0;
 /// The scale is at least this part of the median before: five per cent is never news.
 const FLOOR_OF_MEDIAN: f64 = 0.05;
-/// The scale is at least this part of the whole range, which bounds the score to 100.
+/// The scale is at least this part of the whole range, which bounds the score.
 const FLOOR_OF_RANGE: f64 = 0.01;
+/// The largest score there is: from nothing at all to something.
+pub(super) const SCORE_MAX: f64 = 1.0 / FLOOR_OF_RANGE;
 /// Samples further out than so many scales are pulled in before means are compared.
 const CLIP: f64 = 8.0;
 /// Part of the samples on each side that must lie on their side of the halfway point.
@@ -33,7 +35,8 @@ pub(super) struct Shift {
     pub(super) before: f64,
     /// Median of the samples from `index` on.
     pub(super) after: f64,
-    /// |after - before| over the floored interquartile range of the samples before; at most 100.
+    /// |after - before| over the floored interquartile range of the samples before; at most
+    /// [`SCORE_MAX`].
     pub(super) score: f64,
 }
 
@@ -337,7 +340,7 @@ mod tests {
             let values: Vec<f64> = values.into_iter().filter(|v| v.is_finite()).collect();
             if let Some(found) = shift(&values, a..b) {
                 prop_assert!((a..b).contains(&found.index));
-                prop_assert!(found.score <= 100.0 + 1e-6);
+                prop_assert!(found.score <= SCORE_MAX + 1e-6);
             }
         }
     }

@@ -105,10 +105,11 @@ type Value = Box<dyn Fn(u32) -> f64>;
 /// A metric as it was scraped: name, type, labels, and the value so many seconds after the beginning.
 type Written = (&'static str, &'static str, String, Value);
 
-/// OpenMetrics text with every metric at every scrape.
+/// OpenMetrics text with every metric at every scrape; `late_` ones do not exist before the fault.
 fn history(metrics: &[Written]) -> String {
     let begin = instant(BEGIN).as_second();
     let mut text = String::new();
+    let broken = broken_secs();
     let mut typed = "";
     for (name, kind, labels, value) in metrics {
         if typed != *name {
@@ -116,7 +117,8 @@ fn history(metrics: &[Written]) -> String {
             writeln!(text, "# TYPE {family} {kind}").unwrap();
             typed = name;
         }
-        for at in (0..45 * 60).step_by(SCRAPE_SECS as usize) {
+        let begins = if name.starts_with("late_") { broken } else { 0 };
+        for at in (begins..45 * 60).step_by(SCRAPE_SECS as usize) {
             let (value, time) = (value(at), begin + i64::from(at));
             writeln!(text, "{name}{{{labels}}} {value} {time}").unwrap();
         }
@@ -135,6 +137,10 @@ fn counter(before: f64, after: f64) -> Value {
     Box::new(move |s| f64::from(s.min(at)) * before + f64::from(s.saturating_sub(at)) * after)
 }
 
+fn level_exact(before: f64, after: f64) -> Value {
+    Box::new(move |s| if s < broken_secs() { before } else { after })
+}
+
 /// A saw-tooth stands for noise that repeats exactly.
 fn level(before: f64, after: f64) -> Value {
     let wobble = |s: u32| 1.0 + f64::from(s / SCRAPE_SECS % 4) * 0.01;
@@ -148,7 +154,6 @@ fn shrunk_pool() -> String {
     const JOB: &str = r#"job="checkout",instance="a:1""#;
     let of = |more: &str| format!("{JOB},{more}");
     let one = || JOB.to_owned();
-    let pool = Box::new(|s: u32| if s < broken_secs() { 20.0 } else { 2.0 });
     let steady = |size: f64| level(size, size);
     let megabytes = 134_217_728.0;
     // Somebody else's trouble at the same moment is not this subject's.
@@ -164,7 +169,8 @@ fn shrunk_pool() -> String {
         (BUCKET, gauge, of(r#"le="2.5""#), counter(40.0, 40.0)),
         (BUCKET, gauge, of(r#"le="+Inf""#), counter(40.0, 40.0)),
         ("pool_in_use", gauge, one(), level(6.0, 2.0)),
-        ("pool_size", gauge, one(), pool),
+        ("pool_size", gauge, one(), level_exact(20.0, 2.0)),
+        ("config_reloads_total", count, one(), level_exact(3.0, 4.0)),
         ("queue_depth", gauge, one(), level(0.0, 60.0)),
         ("process_cpu_seconds_total", count, one(), counter(0.2, 0.2)),
         (
@@ -173,6 +179,7 @@ fn shrunk_pool() -> String {
             one(),
             steady(megabytes),
         ),
+        ("late_failures_total", count, one(), counter(0.0, 3.0)),
         ("payments_queue", gauge, other, level(1.0, 90.0)),
     ])
 }
@@ -197,10 +204,9 @@ async fn a_shrunk_pool_is_seen_from_every_side() {
 
     let broken = instant(BROKEN);
     for observation in &found.observations {
-        let Fact::Series(series) = &observation.fact else {
-            panic!("{observation:?}");
-        };
-        if let Some(onset) = series.onset {
+        if let Fact::Series(series) = &observation.fact
+            && let Some(onset) = series.onset
+        {
             let late = onset.duration_since(broken).as_secs();
             assert!(
                 (-5..=20).contains(&late),
@@ -225,6 +231,19 @@ async fn a_shrunk_pool_is_seen_from_every_side() {
         "{}",
         lines(&other)
     );
+}
+
+/// Most exporters have no failure series before the first failure.
+#[tokio::test]
+async fn a_failure_series_that_did_not_exist_begins_with_the_fault() {
+    let real = Real::start(&shrunk_pool()).await;
+    let expression = r#"rate(late_failures_total{job="checkout"}[1m]) > 1"#;
+    let found = ask(&real, &request(&[("job", "checkout")], expression)).await;
+    insta::assert_snapshot!(found.observations[0].summary, @"the alert's expression has had samples only since 10:32:20 UTC: 3 (the alert's threshold is 1)");
+    let Fact::Series(series) = &found.observations[0].fact else {
+        panic!("{found:?}");
+    };
+    assert_eq!((series.before, series.score), (None, 100.0));
 }
 
 #[tokio::test]
