@@ -2,36 +2,33 @@
 
 use std::time::Duration;
 
-use tests::sink::{Posted, Sink};
-use tests::wait::until;
+use tests::sink::Sink;
 use tests::world::{ALERT, Plan, SURGE_RATE, USUAL_RATE, World};
 
 const TOKEN: &str = "world-example";
 
-async fn world(sink: &Sink) -> anyhow::Result<World> {
+/// A world and what its Alertmanager posts.
+pub(crate) struct Watched {
+    pub(crate) sink: Sink,
+    pub(crate) world: World,
+}
+
+/// A healthy world.
+pub(crate) async fn watched() -> anyhow::Result<Watched> {
+    let sink = Sink::start().await?;
     let plan = Plan {
         service: env!("CARGO_BIN_EXE_demo-service").into(),
         webhook_url: sink.url.clone(),
         token: TOKEN.to_owned(),
     };
-    World::start(&plan).await
-}
-
-/// The first body with this status.
-async fn posted(sink: &Sink, status: &str) -> anyhow::Result<Posted> {
-    let what = format!("a body that is {status}");
-    until(&what, Duration::from_secs(30), async || {
-        let mut posted = sink.posted().into_iter();
-        posted.find(|posted| posted.body["status"] == status)
-    })
-    .await
+    let world = World::start(&plan).await?;
+    Ok(Watched { sink, world })
 }
 
 /// A commit breaks the service for real, and another one mends it.
 #[tokio::test]
 async fn a_commit_breaks_the_service_and_another_mends_it() {
-    let sink = Sink::start().await.unwrap();
-    let mut world = world(&sink).await.unwrap();
+    let Watched { sink, mut world } = watched().await.unwrap();
     let healthy = world.load.counts();
     assert_eq!((healthy.failed, healthy.shed), (0, 0));
     assert!(sink.posted().is_empty());
@@ -42,7 +39,7 @@ async fn a_commit_breaks_the_service_and_another_mends_it() {
         .wait_until_firing(Duration::from_secs(40))
         .await
         .unwrap();
-    let firing = posted(&sink, "firing").await.unwrap();
+    let firing = sink.first("firing").await.unwrap();
     assert_eq!(firing.authorization, Some(format!("Bearer {TOKEN}")));
     let alert = &firing.body["alerts"][0];
     assert_eq!(alert["labels"]["alertname"], ALERT);
@@ -59,7 +56,7 @@ async fn a_commit_breaks_the_service_and_another_mends_it() {
         .wait_until_resolved(Duration::from_secs(40))
         .await
         .unwrap();
-    posted(&sink, "resolved").await.unwrap();
+    sink.first("resolved").await.unwrap();
     assert_eq!(world.repository.branches().await.unwrap(), ["main"]);
 
     let status = world
@@ -73,14 +70,13 @@ async fn a_commit_breaks_the_service_and_another_mends_it() {
 /// Nobody changed anything; there is only too much to do.
 #[tokio::test]
 async fn a_surge_breaks_the_service_without_a_commit() {
-    let sink = Sink::start().await.unwrap();
-    let mut world = world(&sink).await.unwrap();
+    let Watched { sink, mut world } = watched().await.unwrap();
     world.load.set_rate(SURGE_RATE);
     world
         .wait_until_firing(Duration::from_secs(40))
         .await
         .unwrap();
-    posted(&sink, "firing").await.unwrap();
+    sink.first("firing").await.unwrap();
     world.load.set_rate(USUAL_RATE);
     world
         .wait_until_resolved(Duration::from_secs(40))

@@ -1,6 +1,7 @@
 //! A webhook receiver that records what it is sent.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -8,6 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use runtime::{Shutdown, Supervisor, SystemClock, TaskKind};
 use serde_json::Value;
+
+use crate::wait::until;
 
 /// Bodies kept; later ones are answered 503.
 const KEPT_MAX: usize = 10_000;
@@ -63,6 +66,19 @@ impl Sink {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The first Alertmanager body with this status, waited for.
+    ///
+    /// # Errors
+    /// None comes within half a minute.
+    pub async fn first(&self, status: &str) -> anyhow::Result<Posted> {
+        let what = format!("a body that is {status}");
+        until(&what, Duration::from_secs(30), async || {
+            let mut posted = self.posted().into_iter();
+            posted.find(|posted| posted.body["status"] == status)
+        })
+        .await
     }
 }
 
