@@ -2,6 +2,7 @@
 
 mod cancel;
 mod card;
+mod ending;
 mod execution;
 mod feed;
 mod gate;

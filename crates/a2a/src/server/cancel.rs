@@ -8,7 +8,7 @@ use incident::ports::{Cx, StoreError};
 
 use crate::failure::Failure;
 
-use super::execution::canceled;
+use super::ending::canceled;
 use super::live::Core;
 use super::record::{Record, State};
 use super::tasks::Kept;

@@ -16,10 +16,11 @@ use incident::ports::{AgentError, Cx, Outcome, StoreError};
 use runtime::{CancelToken, Policy};
 
 use crate::failure::Failure;
-use crate::{numbers, wire};
+use crate::wire;
 
+use super::ending::{canceled, panic_text, rejected, rest_of, told};
 use super::live::{Core, Entry, Notes, View, other_payload};
-use super::record::{Record, Rest, State};
+use super::record::{Record, Rest};
 use super::request::Asked;
 use super::tasks::{Claim, Kept};
 
@@ -230,7 +231,7 @@ impl Execution<'_> {
             _ if stop == Some(Stop::Canceled) => {
                 return self.rest(canceled()).await;
             }
-            Some(Ok(Err(error))) => told(&error, stop),
+            Some(Ok(Err(error))) => told(&error, stop == Some(Stop::Ended)),
             Some(Err(panic)) => {
                 let why = panic_text(panic.as_ref());
                 tracing::error!(agent, task = %self.entry.id, panic = why, "an agent panicked");
@@ -363,63 +364,6 @@ fn unsettled(error: &WriteError) -> sdk::A2AError {
         }
         WriteError::Store(error) => store_failure(error),
     }
-}
-
-fn rest_of(outcome: Outcome) -> Rest {
-    let (state, said, output) = match outcome {
-        Outcome::Completed { output } => (State::Completed, None, output),
-        Outcome::InputRequired { question, output } => {
-            let question = Untrusted::from(question).one_line(wire::TEXT_CHARS_MAX);
-            (State::InputRequired, Some(question), output)
-        }
-    };
-    if let Some(why) = numbers::unfit(&output) {
-        return rejected(&format!("its output cannot travel: {why}"));
-    }
-    Rest {
-        state,
-        said,
-        output: Some(output),
-    }
-}
-
-fn rejected(why: &str) -> Rest {
-    Rest {
-        state: State::Rejected,
-        said: Some(Untrusted::from(why).one_line(wire::TEXT_CHARS_MAX)),
-        output: None,
-    }
-}
-
-/// The end of a task that a caller called off.
-pub(super) fn canceled() -> Rest {
-    Rest {
-        state: State::Canceled,
-        said: Some("called off by a caller".to_owned()),
-        output: None,
-    }
-}
-
-/// What an agent's error is called on the wire.
-fn told(error: &AgentError, stop: Option<Stop>) -> (Failure, String) {
-    let failure = match error {
-        _ if stop == Some(Stop::Ended) => Failure::Deadline,
-        AgentError::Deadline { .. } => Failure::Deadline,
-        AgentError::Cancelled { .. } => Failure::Cancelled,
-        AgentError::Unreachable { .. } => Failure::AgentUnreachable,
-        AgentError::Failed { .. } | AgentError::Refused { .. } => Failure::AgentFailed,
-    };
-    let text = match error {
-        AgentError::Failed { why, .. } | AgentError::Unreachable { why, .. } => why.clone(),
-        other => other.to_string(),
-    };
-    (failure, text)
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no text")
 }
 
 impl Core {

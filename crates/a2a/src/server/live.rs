@@ -123,6 +123,8 @@ impl Core {
             view: receiver.clone(),
             cancel: cancel.clone(),
         });
+        // A runtime that shuts down drops what is spawned at once, and the entry locks when dropped.
+        drop(live);
         let entry = Entry {
             core: self.clone(),
             id: asked.id.clone(),

@@ -62,13 +62,14 @@ impl Core {
         found.ok_or_else(|| sdk::A2AError::task_not_found(id.as_str()))
     }
 
-    /// The newest that is known of a task: its execution here knows more notes than the store.
+    /// The newest that is known of a task: an execution here knows more notes than the store, as
+    /// long as the task is still its own.
     pub(super) async fn newest(&self, id: &TaskId) -> Result<Record, sdk::A2AError> {
+        let kept = self.load(id).await?.record;
         let live = self.watch(id).and_then(|view| view.borrow().record.clone());
-        match live {
-            Some(record) => Ok(record),
-            None => Ok(self.load(id).await?.record),
-        }
+        let ours = kept.is_owned_by(&self.tasks.instance);
+        let live = live.filter(|live| ours && live.attempt == kept.attempt);
+        Ok(live.unwrap_or(kept))
     }
 
     /// A task as callers see it.
