@@ -76,7 +76,8 @@ pub struct Approval {
     pub proposals_max: u32,
     /// How many refused decisions lead to a new message each; later ones are only counted.
     pub refusals_max: u32,
-    /// How many runs try to open an approved draft before the report says it failed.
+    /// How many runs try to open an approved draft before the report says it failed. Below the
+    /// deliveries after which the stream gives work up, so that the report can say it.
     pub draft_tries_max: u32,
 }
 
@@ -114,7 +115,7 @@ impl Default for Approval {
             late_max: Span::secs(15 * 60),
             proposals_max: 5,
             refusals_max: 5,
-            draft_tries_max: 5,
+            draft_tries_max: 4,
         }
     }
 }

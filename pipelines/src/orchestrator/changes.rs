@@ -2,7 +2,7 @@
 
 use incident::approval::BadApproval;
 use incident::digest::Digest;
-use incident::ports::{Expect, Forge, ForgeError};
+use incident::ports::{Expect, Forge, ForgeError, StoreError};
 use incident::proposal::ChangeRequest;
 use incident::{ApprovalToken, Classify as _, Decision, Permit, Proposal, Untrusted};
 use jiff::Timestamp;
@@ -194,9 +194,13 @@ impl Run<'_> {
                 (Some(token), judged)
             }
         };
-        let outcome = self.record_decision(nonce, digest, judged).await?;
-        self.remove_decision(&key, found.version).await;
-        Ok(Some(outcome))
+        if matches!(judged.1, Judged::Refused(_)) {
+            // Before it is recorded: a crash in between must not leave the place taken by a token
+            // that will never count, for then nobody could decide. A token that counts stays, so
+            // that the hook can say so to whoever sends it again.
+            self.free_place(&key, found.version).await?;
+        }
+        Ok(Some(self.record_decision(nonce, digest, judged).await?))
     }
 
     async fn judge(&self, token: &ApprovalToken, digest: &Digest) -> Result<Judged, WorkError> {
@@ -285,13 +289,18 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    /// A decision that was looked at makes room for another: only one is taken in at a time. If this
-    /// fails, the next proposal clears it.
-    async fn remove_decision(&self, key: &str, version: u64) {
-        let store = &self.ledger.reader().store;
-        if let Err(error) = store.delete(key, Expect::Version(version)).await {
-            tracing::debug!(key, %error, "a used decision stays for now");
-        }
+    /// Removes the decision at `key`, if it is still the one that was looked at.
+    async fn free_place(&self, key: &str, version: u64) -> Result<(), WorkError> {
+        let reader = self.ledger.reader();
+        // A conflict says that it is gone (an answer was lost) or another one: not ours to remove.
+        let remove = async || match reader.store.delete(key, Expect::Version(version)).await {
+            Err(StoreError::Conflict { .. }) => Ok(false),
+            other => other,
+        };
+        Policy::BACKEND
+            .run(self.cx, self.o.entropy.as_ref(), remove)
+            .await?;
+        Ok(())
     }
 
     /// Removes a decision that was used and left behind, for instance by an earlier generation that
@@ -310,7 +319,7 @@ impl Run<'_> {
             }
         };
         if used {
-            self.remove_decision(&key, found.version).await;
+            self.free_place(&key, found.version).await?;
         }
         Ok(())
     }

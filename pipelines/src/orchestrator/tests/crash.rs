@@ -146,3 +146,85 @@ fn a_store_that_is_away_is_waited_for() {
         assert_eq!(world.slack.labels(), ["report"]);
     });
 }
+
+/// A decision that is refused, with a crash at every point, leaves room for the next one.
+#[test]
+fn a_crash_while_refusing_leaves_room_for_another_decision() {
+    for points in 0.. {
+        let crashed = paused!(async {
+            let world = World::new().await;
+            world.investigate().await;
+            let mut forged = world.approval(Decision::Approve, "n1").await;
+            forged.expires_at -= jiff::SignedDuration::from_hours(1);
+            world.submit(forged).await;
+            world.crasher.arm(points);
+            let mut crashed = false;
+            let mut next_life = || {
+                crashed = true;
+                None
+            };
+            let nonce = "n1".to_owned();
+            deliver(&world, Step::Decide { nonce }, &mut next_life).await;
+            world.crasher.disarm();
+            assert_eq!(world.drafts(), 0, "point {points}");
+            world.decide(Decision::Approve, "n2").await;
+            assert_eq!(world.drafts(), 1, "point {points}");
+            crashed
+        });
+        if !crashed {
+            assert!(points > 10, "only {points} points were tried");
+            return;
+        }
+    }
+}
+
+/// A write whose answer is lost is recognised and not repeated, whichever it is.
+#[test]
+fn a_lost_answer_changes_nothing() {
+    for batches in 0.. {
+        let lost_nothing = paused!(async {
+            let world = World::new().await;
+            world.crasher.lose_answer(batches);
+            live(&world, &mut || None).await;
+            check(&world, &format!("answer {batches} lost")).await;
+            assert_eq!(
+                world.hook.labels(),
+                ["opened", "report", "report", "closed"]
+            );
+            world.crasher.has_lost_nothing()
+        });
+        if lost_nothing {
+            assert!(batches > 20, "only {batches} answers were lost");
+            return;
+        }
+    }
+}
+
+/// The first message fails (and arrives all the same, or not), then a crash at every point: there is
+/// one message in the end, and it is the report.
+#[test]
+fn a_failed_first_message_is_made_up_for_once() {
+    for arrives in [true, false] {
+        for points in 0.. {
+            let crashed = paused!(async {
+                let world = World::new().await;
+                world.slack.faults.lock().unwrap().push_back(arrives);
+                world.crasher.arm(points);
+                let mut crashed = false;
+                let mut next_life = || {
+                    crashed = true;
+                    None
+                };
+                deliver(&world, Step::Investigate, &mut next_life).await;
+                world.crasher.disarm();
+                let story = format!("arrives {arrives}, point {points}");
+                assert_eq!(world.slack.labels(), ["report"], "{story}");
+                crashed
+            });
+            if !crashed {
+                assert!(points > 50, "only {points} points were tried");
+                break;
+            }
+        }
+    }
+}

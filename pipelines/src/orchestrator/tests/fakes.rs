@@ -22,6 +22,8 @@ pub(super) struct Crasher {
     /// Where it comes from how often a call gives way to the others.
     turns: Mutex<Option<SeededEntropy>>,
     left: Mutex<Option<u64>>,
+    /// After so many more batches the answer of one gets lost, though it is written.
+    loses: Mutex<Option<u64>>,
     died: Mutex<CancelToken>,
 }
 
@@ -40,6 +42,23 @@ impl Crasher {
     /// From now on calls give way to each other as the seed says.
     pub(super) fn interleave(&self, seed: u64) {
         *self.turns.lock().unwrap() = Some(SeededEntropy::new(seed));
+    }
+
+    /// The answer of the batch after `batches` more gets lost.
+    pub(super) fn lose_answer(&self, batches: u64) {
+        *self.loses.lock().unwrap() = Some(batches);
+    }
+
+    /// Whether an answer is still to be lost.
+    pub(super) fn has_lost_nothing(&self) -> bool {
+        self.loses.lock().unwrap().is_some()
+    }
+
+    fn loses_this(&self) -> bool {
+        let mut loses = self.loses.lock().unwrap();
+        let lost = *loses == Some(0);
+        *loses = loses.and_then(|batches| batches.checked_sub(1));
+        lost
     }
 
     async fn give_way(&self) {
@@ -100,7 +119,11 @@ impl Store for CrashingStore {
     }
 
     async fn put_all(&self, puts: Vec<Put>) -> Result<Vec<u64>, StoreError> {
-        passing!(self, self.inner.put_all(puts))
+        let versions = passing!(self, self.inner.put_all(puts))?;
+        if self.crasher.loses_this() {
+            return Err(StoreError::Unavailable("the answer got lost".to_owned()));
+        }
+        Ok(versions)
     }
 
     async fn delete(&self, key: &str, expect: Expect) -> Result<bool, StoreError> {
@@ -326,6 +349,8 @@ pub(super) struct FakeChannel {
     pub(super) looks: bool,
     pub(super) mood: Mutex<Mood>,
     pub(super) messages: Mutex<Vec<Message>>,
+    /// The next posts fail: true if the message arrives all the same.
+    pub(super) faults: Mutex<VecDeque<bool>>,
     /// How long a message takes to arrive.
     delay: Mutex<Duration>,
     crasher: Arc<Crasher>,
@@ -338,6 +363,7 @@ impl FakeChannel {
             looks,
             mood: Mutex::new(Mood::Works),
             messages: Mutex::default(),
+            faults: Mutex::default(),
             delay: Mutex::default(),
             crasher,
         })
@@ -357,10 +383,14 @@ impl FakeChannel {
         match mood {
             Mood::Works => Ok(()),
             Mood::Hangs => std::future::pending().await,
-            Mood::Fails => Err(NotifyError::Unreachable {
-                notifier: self.name.clone(),
-                why: "connection reset".to_owned(),
-            }),
+            Mood::Fails => Err(self.reset()),
+        }
+    }
+
+    fn reset(&self) -> NotifyError {
+        NotifyError::Unreachable {
+            notifier: self.name.clone(),
+            why: "connection reset".to_owned(),
         }
     }
 
@@ -423,7 +453,14 @@ impl Notifier for FakeChannel {
         self.mood().await?;
         let delay = *self.delay.lock().unwrap();
         cx.clock.sleep(delay).await;
+        let fault = self.faults.lock().unwrap().pop_front();
+        if fault == Some(false) {
+            return Err(self.reset());
+        }
         let receipt = self.push(notice);
+        if fault == Some(true) {
+            return Err(self.reset());
+        }
         self.crasher.point().await;
         Ok(receipt)
     }
