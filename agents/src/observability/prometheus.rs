@@ -2,6 +2,8 @@
 //!
 //! Never: an endpoint that changes anything, a redirect, a body without a limit.
 
+mod wire;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,6 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::config::Config;
+use wire::{Failure, Matrix, Rules, parse};
 
 /// After so many questions in a row without any answer the rest is not asked: each would wait for
 /// its time-out and use up the deadline of the whole investigation.
@@ -371,86 +374,7 @@ fn transport(error: reqwest::Error) -> ReadError {
     ReadError::Unreachable(Untrusted::new(why).one_line(200))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<Answer<T>, ReadError> {
-    #[derive(Deserialize)]
-    struct Envelope<T> {
-        data: T,
-        #[serde(default)]
-        warnings: Vec<String>,
-    }
-    let envelope: Envelope<T> = serde_json::from_slice(body)
-        .map_err(|e| ReadError::Unreadable(Untrusted::new(e.to_string()).one_line(200)))?;
-    Ok(Answer {
-        data: envelope.data,
-        warnings: envelope.warnings.into_iter().map(Untrusted::from).collect(),
-    })
-}
-
 fn seconds(at: Timestamp) -> String {
     let millis = at.as_millisecond();
     format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000))
-}
-
-#[derive(Deserialize, Default)]
-struct Failure {
-    #[serde(rename = "errorType", default)]
-    error_type: String,
-    #[serde(default)]
-    error: String,
-}
-
-#[derive(Deserialize)]
-struct Matrix {
-    #[serde(default)]
-    result: Vec<RawSamples>,
-}
-
-#[derive(Deserialize)]
-struct RawSamples {
-    metric: Labels,
-    #[serde(default)]
-    values: Vec<(f64, String)>,
-}
-
-impl From<RawSamples> for Samples {
-    fn from(raw: RawSamples) -> Self {
-        let point = |(at, value): (f64, String)| {
-            let value = value.parse::<f64>().ok().filter(|v| v.is_finite())?;
-            Some((instant(at)?, value))
-        };
-        Self {
-            labels: raw.metric,
-            points: raw.values.into_iter().filter_map(point).collect(),
-        }
-    }
-}
-
-/// Prometheus keeps time in milliseconds.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "out-of-range seconds saturate and are refused by the next step"
-)]
-fn instant(at: f64) -> Option<Timestamp> {
-    Timestamp::from_millisecond((at * 1000.0).round() as i64).ok()
-}
-
-#[derive(Deserialize)]
-struct Rules {
-    #[serde(default)]
-    groups: Vec<RuleGroup>,
-}
-
-#[derive(Deserialize)]
-struct RuleGroup {
-    #[serde(default)]
-    rules: Vec<RawRule>,
-}
-
-#[derive(Deserialize)]
-struct RawRule {
-    name: String,
-    #[serde(default)]
-    query: String,
-    #[serde(default)]
-    duration: f64,
 }
