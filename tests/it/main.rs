@@ -6,3 +6,4 @@ mod crash;
 mod e2e;
 mod world;
 mod world_evidence;
+mod world_service;
