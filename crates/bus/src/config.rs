@@ -28,6 +28,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Memory for the embedded log's pages. Less means more reads from the disk.
     pub cache: ByteSize,
+    /// Size from which the embedded log is compacted at the start if less than half of it is used.
+    /// Compacting takes about a second for 100 MiB.
+    pub compact_min: ByteSize,
     /// Operations that wait for the embedded log's writer; more wait in line until `timeout`.
     pub queue_ops: usize,
     /// Operations that share one flush to the disk. One means a flush for each.
@@ -78,6 +81,7 @@ impl Default for Config {
             kind: Kind::Embedded,
             data_dir: PathBuf::from("nightshift-data"),
             cache: ByteSize::mib(16),
+            compact_min: ByteSize::mib(64),
             queue_ops: 1024,
             group_ops: 64,
             group_wait: Span::millis(2),

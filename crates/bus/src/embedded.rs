@@ -91,9 +91,9 @@ impl Log {
         clock: Arc<dyn Clock>,
         supervisor: &Supervisor,
     ) -> Result<Arc<Self>, OpenError> {
-        let (dir, cache) = (config.data_dir.clone(), config.cache.get());
+        let settings = config.clone();
         let wall = u64::try_from(clock.now().as_millisecond()).unwrap_or(0);
-        let opening = tokio::task::spawn_blocking(move || LogFile::open(&dir, cache, wall));
+        let opening = tokio::task::spawn_blocking(move || LogFile::open(&settings, wall));
         let (file, newest) = opening.await.map_err(|error| OpenError::Unreadable {
             path: config.data_dir.clone(),
             why: error.to_string(),

@@ -113,15 +113,23 @@ impl Server {
 
     /// Finds out early what can never work, and says what an operator should know.
     async fn greet(&self) -> Result<(), OpenError> {
+        match self.link.command(&redis::cmd("PING")).await {
+            Ok(_) => {}
+            Err(Failure { error, refused }) if refused => return Err(OpenError::Refused(error)),
+            Err(Failure { error, .. }) => {
+                tracing::warn!(%error, "redis cannot be reached yet; calls fail until it is");
+                return Ok(());
+            }
+        }
+        // A user may well work with streams without being allowed to ask for this.
         let info = match self
             .link
             .command(redis::cmd("INFO").arg("everything"))
             .await
         {
             Ok(info) => reply::text(info).unwrap_or_default(),
-            Err(Failure { error, refused }) if refused => return Err(OpenError::Refused(error)),
             Err(Failure { error, .. }) => {
-                tracing::warn!(%error, "redis cannot be reached yet; calls fail until it is");
+                tracing::warn!(%error, "redis does not tell its version and settings");
                 return Ok(());
             }
         };

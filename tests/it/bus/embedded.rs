@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use incident::error::Classify as _;
 use incident::ports::{Cause, Entry, Expect, Put, StoreError, StreamError};
+use runtime::config::ByteSize;
 use tests::conformance::{Open, Rules, STREAM, embedded};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -128,7 +129,10 @@ async fn a_restart_frees_leases_and_forgives_them_up_to_a_bound() -> Check {
 #[tokio::test]
 async fn space_is_given_back_at_the_start() -> Check {
     let dir = tempfile::tempdir()?;
-    let config = embedded(dir.path(), Rules::default());
+    let config = bus::Config {
+        compact_min: ByteSize::mib(8),
+        ..embedded(dir.path(), Rules::default())
+    };
     let length = || anyhow::Ok(std::fs::metadata(dir.path().join("bus.redb"))?.len());
     let open = Open::new(&config).await?;
     let store = open.bus.store();

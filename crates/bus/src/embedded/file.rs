@@ -10,10 +10,9 @@ use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, S
 
 use super::entries;
 use super::tables::{self, FORMAT, FORMAT_NOW, META, NEWEST};
+use crate::config::Config;
 use crate::error::OpenError;
 
-/// Files smaller than this are not worth compacting.
-const COMPACT_BYTES_MIN: u64 = 8 << 20;
 const PAGE_BYTES: u64 = 4096;
 
 /// The file and the right to it.
@@ -30,9 +29,10 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens or makes the log in `dir`. What was handed out before is free again, because its
+    /// Opens or makes the log. What was handed out before is free again, because its
     /// holders died with the process that had the file. Returns the newest log time as well.
-    pub(super) fn open(dir: &Path, cache: usize, wall: u64) -> Result<(Self, u64), OpenError> {
+    pub(super) fn open(config: &Config, wall: u64) -> Result<(Self, u64), OpenError> {
+        let (dir, cache) = (config.data_dir.as_path(), config.cache.get());
         let path = dir.join("bus.redb");
         let refuse = |why: String| OpenError::Folder {
             path: path.clone(),
@@ -47,7 +47,7 @@ impl LogFile {
             .and_then(|dir| dir.sync_all())
             .map_err(|error| refuse(error.to_string()))?;
         let newest = prepare(&path, &database, wall)?;
-        compact(&path, &mut database);
+        compact(&path, &mut database, config.compact_min.0);
         let file = Self {
             path,
             cache,
@@ -226,9 +226,9 @@ fn prepare(path: &Path, database: &Database, wall: u64) -> Result<u64, OpenError
 }
 
 /// Gives unused space back to the disk. The file only ever shrinks here.
-fn compact(path: &Path, database: &mut Database) {
+fn compact(path: &Path, database: &mut Database, length_min: u64) {
     let length = fs::metadata(path).map_or(0, |meta| meta.len());
-    if length < COMPACT_BYTES_MIN {
+    if length < length_min {
         return;
     }
     let used = database
