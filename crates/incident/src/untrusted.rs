@@ -39,6 +39,17 @@ impl Untrusted {
     pub fn excerpt(&self, chars: usize) -> String {
         fold(&self.0, chars, true)
     }
+
+    /// Text whose white space matters, such as a diff: line breaks, spaces and tabs stay, other
+    /// control and deceptive characters vanish; at most `chars` characters, a cut ends in `…`.
+    pub fn block(&self, chars: usize) -> String {
+        let kept = |c: &char| matches!(c, '\n' | '\t') || !(c.is_control() || is_deceptive(*c));
+        let mut out: String = self.0.chars().filter(kept).take(chars).collect();
+        if self.0.chars().filter(kept).nth(chars).is_some() {
+            out.push('…');
+        }
+        out
+    }
 }
 
 /// Characters that can reorder, hide or forge what a reader sees.
@@ -100,6 +111,13 @@ mod tests {
 
     fn check(input: &str, chars: usize, expect: &str) {
         assert_eq!(Untrusted::new(input).one_line(chars), expect);
+    }
+
+    #[test]
+    fn a_block_keeps_its_white_space() {
+        let diff = Untrusted::new("@@ -1 +1 @@\n [a]\r\n-\tx\u{1b}[31m\u{202e}\n\n+y\n");
+        assert_eq!(diff.block(80), "@@ -1 +1 @@\n [a]\n-\tx[31m\n\n+y\n");
+        assert_eq!(diff.block(3), "@@ …");
     }
 
     #[test]

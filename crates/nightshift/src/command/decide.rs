@@ -1,0 +1,121 @@
+//! `nightshift approve | reject <incident>`: shows the diff, asks back, signs, hands in.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use incident::report::ChangeOutcome;
+use incident::{Approval, ApprovalKey, Decision, IncidentId, Proposal};
+use jiff::SignedDuration;
+use runtime::{OsEntropy, SystemClock, entropy};
+
+use crate::cli::DecisionArgs;
+use crate::client::Client;
+use crate::settings::Settings;
+
+/// How long a token made here is good for: it is handed in at once.
+const LIFETIME: SignedDuration = SignedDuration::from_mins(5);
+
+/// Opens the draft.
+pub(crate) async fn approve(settings: &Settings, args: DecisionArgs) -> Result<ExitCode> {
+    decide(settings, args, Decision::Approve).await
+}
+
+/// Turns the proposal down.
+pub(crate) async fn reject(settings: &Settings, args: DecisionArgs) -> Result<ExitCode> {
+    decide(settings, args, Decision::Reject).await
+}
+
+async fn decide(settings: &Settings, args: DecisionArgs, decision: Decision) -> Result<ExitCode> {
+    let id = IncidentId::parse(&args.incident)?;
+    let client = Client::new(&settings.config)?;
+    let detail = client.incident(id.as_str()).await?;
+    let proposal = match detail.report.map(|report| report.change) {
+        Some(ChangeOutcome::AwaitingApproval { proposal }) => proposal,
+        Some(ChangeOutcome::Opened { draft, .. }) => {
+            bail!(
+                "the draft of {id} is open already: branch {} of {}",
+                draft.branch,
+                draft.repository
+            )
+        }
+        Some(ChangeOutcome::Rejected { by, .. }) => {
+            bail!("{by} rejected the proposal of {id} already")
+        }
+        Some(ChangeOutcome::None { why } | ChangeOutcome::Failed { why }) => {
+            bail!("{id} proposes no change: {why}")
+        }
+        None => bail!("{id} has no report yet; wait for it with `nightshift incidents watch`"),
+    };
+    show(&proposal);
+    if !args.yes && !confirmed(decision)? {
+        println!("nothing was decided");
+        return Ok(ExitCode::FAILURE);
+    }
+    let key = settings
+        .config
+        .approval_key()?
+        .context("no approval key; start Nightshift once, or set approval.key_file")?;
+    client
+        .decide(&sign(&key, &proposal, decision, &args.person))
+        .await?;
+    match decision {
+        Decision::Approve => println!(
+            "approved; the draft branch {} is being opened",
+            proposal.request.branch()
+        ),
+        Decision::Reject => println!("rejected; no draft is opened"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A token for exactly this proposal.
+pub(crate) fn sign(
+    key: &ApprovalKey,
+    proposal: &Proposal,
+    decision: Decision,
+    person: &str,
+) -> incident::ApprovalToken {
+    use incident::ports::Clock as _;
+    let now = SystemClock::new().now();
+    key.sign(Approval {
+        incident: proposal.request.incident.clone(),
+        decision,
+        proposal: proposal.digest(),
+        person: person.to_owned(),
+        nonce: entropy::nonce(&OsEntropy, 16),
+        expires_at: now.checked_add(LIFETIME).unwrap_or(now),
+    })
+}
+
+fn show(proposal: &Proposal) {
+    println!("{}\n", proposal.title);
+    println!(
+        "repository {}  base {}  branch {}",
+        proposal.request.repository,
+        proposal.preview.base,
+        proposal.request.branch()
+    );
+    println!("risk: {}", proposal.risk);
+    println!("undo: {}\n", proposal.undo);
+    println!(
+        "{}",
+        incident::Untrusted::new(proposal.preview.diff.as_str()).block(20_000)
+    );
+    println!();
+}
+
+fn confirmed(decision: Decision) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("standard input is no terminal to ask back on; say --yes");
+    }
+    let verb = match decision {
+        Decision::Approve => "Open this draft",
+        Decision::Reject => "Reject this change",
+    };
+    print!("{verb}? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,272 @@
+//! The main job, end to end: a real service, Prometheus and Alertmanager, and Nightshift as processes.
+//!
+//! A commit breaks the service under load; the report names the commit; after approval the draft is in
+//! the bare repository; merging it by hand heals the service, the alert resolves, the incident closes.
+//! On the other night there is only a surge: no commit is named and no draft is opened.
+
+use std::time::Duration;
+
+use incident::report::ChangeOutcome;
+use incident::{IncidentStatus, Report, Verdict};
+use tests::nightshift::{Install, program};
+use tests::process::Process;
+use tests::redis::RedisServer;
+use tests::repository::CLEO;
+use tests::wait::until;
+use tests::world::{Plan, SURGE_RATE, USUAL_RATE, World};
+
+/// From the broken service to the fired alert.
+const FIRING_WITHIN: Duration = Duration::from_secs(60);
+/// From the fired alert to what Nightshift makes of it.
+const REPORT_WITHIN: Duration = Duration::from_secs(60);
+/// From the healed service to the closed incident: Alertmanager's group interval lies in between.
+const CLOSED_WITHIN: Duration = Duration::from_secs(90);
+
+/// A world and the Nightshift that watches over it.
+struct Night {
+    install: Install,
+    world: World,
+    roles: Vec<Process>,
+    _folder: tempfile::TempDir,
+    _redis: Option<RedisServer>,
+}
+
+impl Night {
+    /// Everything in one process on the embedded bus.
+    async fn embedded() -> Self {
+        Self::start(None, &[&["up"]]).await
+    }
+
+    /// Each role a process of its own, on a real Redis.
+    async fn redis() -> Self {
+        let redis = RedisServer::start().await.expect("redis-server starts");
+        Self::start(
+            Some(redis),
+            &[&["hook"], &["agent", "all"], &["dispatcher"]],
+        )
+        .await
+    }
+
+    async fn start(redis: Option<RedisServer>, roles: &[&[&str]]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let install = Install::new(folder.path(), "").expect("an installation");
+        let plan = Plan {
+            service: program("demo-service").expect("the demo service is built"),
+            webhook_url: install.webhook(),
+            token: install.token.clone(),
+        };
+        let world = World::start(&plan).await.expect("a world");
+        if let Some(redis) = &redis {
+            let bus = format!("[bus]\nkind = \"redis\"\nurl = \"{}\"\n", redis.url());
+            install.configure(&bus).expect("a configuration");
+        }
+        let rest = format!(
+            "[agents.observability]\nprometheus_url = \"{}\"\n\n[[repositories]]\nname = \"shop\"\nremote = {:?}\n\
+             paths = [{{ prefix = \"services/checkout/\", services = [\"checkout\"] }}, {{ prefix = \"services/payments/\", services = [\"payments\"] }}]\n",
+            world.prometheus.url, world.repository.remote,
+        );
+        install.configure(&rest).expect("a configuration");
+        let mut running = Vec::new();
+        for role in roles {
+            running.push(install.start(role).await.expect("a role starts"));
+        }
+        Self {
+            install,
+            world,
+            roles: running,
+            _folder: folder,
+            _redis: redis,
+        }
+    }
+
+    /// The newest report of the one incident, once it is as wanted.
+    async fn report(
+        &self,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&Report) -> bool,
+    ) -> Report {
+        let found = until(what, within, async || {
+            let ids = self.install.incidents().await;
+            assert!(ids.len() <= 1, "one cause, one incident: {ids:?}");
+            let report = self.install.incident(ids.first()?).await?.report?;
+            wanted(&report).then_some(report)
+        })
+        .await;
+        found.unwrap_or_else(|error| {
+            panic!(
+                "{error}\n{}",
+                self.roles
+                    .iter()
+                    .map(Process::log_tail)
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            )
+        })
+    }
+
+    /// What a person sees who asks the command line.
+    async fn says(&self, args: &[&str]) -> String {
+        let output = self.install.run(args).await.expect("the command runs");
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(output.status.success(), "{args:?}: {out}{err}");
+        out.into_owned()
+    }
+
+    /// A commit is guilty.
+    async fn bad_change(mut self) {
+        let guilty = self.world.break_with_commit().await.expect("a commit");
+        self.world
+            .wait_until_firing(FIRING_WITHIN)
+            .await
+            .expect("the alert fires");
+        let report = self.report("a report", REPORT_WITHIN, |_| true).await;
+        println!(
+            "{}",
+            self.says(&["incidents", "show", report.incident.as_str()])
+                .await
+        );
+        let culprit = report
+            .diagnosis
+            .culprit()
+            .expect("the report names a commit");
+        assert_eq!(culprit.1, guilty);
+        assert!(
+            !report.diagnosis.ruled_out.is_empty() || report.diagnosis.hypotheses.len() > 1,
+            "the other commits are ranked or ruled out"
+        );
+        assert_eq!(
+            self.world.repository.branches().await.expect("branches"),
+            ["main"],
+            "nothing is pushed without approval"
+        );
+        let ChangeOutcome::AwaitingApproval { proposal } = &report.change else {
+            panic!("{:?}", report.change)
+        };
+
+        let id = report.incident.as_str();
+        self.says(&["approve", id, "--yes", "--as", "cleo"]).await;
+        let opened = self
+            .report("the draft", REPORT_WITHIN, |report| {
+                matches!(report.change, ChangeOutcome::Opened { .. })
+            })
+            .await;
+        let ChangeOutcome::Opened { draft, .. } = opened.change else {
+            unreachable!("waited for")
+        };
+        assert_eq!(draft.branch, proposal.request.branch());
+        assert_eq!(draft.approved_by.as_deref(), Some("cleo"));
+        let branches = self.world.repository.branches().await.expect("branches");
+        assert!(
+            branches.contains(&draft.branch) && branches.len() == 2,
+            "{branches:?}"
+        );
+        assert!(
+            !self
+                .install
+                .run(&["approve", id, "--yes"])
+                .await
+                .expect("it runs")
+                .status
+                .success(),
+            "an approval is good for once"
+        );
+
+        self.world
+            .repository
+            .merge(&draft.branch, CLEO)
+            .await
+            .expect("a person merges the draft");
+        self.world
+            .repository
+            .pull()
+            .await
+            .expect("the merge is deployed");
+        self.world
+            .wait_until_resolved(FIRING_WITHIN)
+            .await
+            .expect("the service heals");
+        let closed = self
+            .report("the closed incident", CLOSED_WITHIN, |report| {
+                report.status == IncidentStatus::Resolved
+            })
+            .await;
+        assert!(
+            matches!(closed.change, ChangeOutcome::Opened { .. }),
+            "{:?}",
+            closed.change
+        );
+        self.end().await;
+    }
+
+    /// No commit is guilty.
+    async fn surge(mut self) {
+        self.world.load.set_rate(SURGE_RATE);
+        self.world
+            .wait_until_firing(FIRING_WITHIN)
+            .await
+            .expect("the alert fires");
+        let report = self.report("a report", REPORT_WITHIN, |_| true).await;
+        println!(
+            "{}",
+            self.says(&["incidents", "show", report.incident.as_str()])
+                .await
+        );
+        assert_eq!(report.diagnosis.culprit(), None, "no commit is named");
+        assert_ne!(report.diagnosis.verdict, Verdict::NoFault);
+        assert!(
+            matches!(report.change, ChangeOutcome::None { .. }),
+            "{:?}",
+            report.change
+        );
+        self.world.load.set_rate(USUAL_RATE);
+        self.world
+            .wait_until_resolved(FIRING_WITHIN)
+            .await
+            .expect("the surge ends");
+        self.report("the closed incident", CLOSED_WITHIN, |report| {
+            report.status == IncidentStatus::Resolved
+        })
+        .await;
+        assert_eq!(
+            self.world.repository.branches().await.expect("branches"),
+            ["main"],
+            "no draft was opened"
+        );
+        self.end().await;
+    }
+
+    /// Every role leaves in order when it is asked to.
+    async fn end(&mut self) {
+        for role in &mut self.roles {
+            let status = role
+                .terminate(Duration::from_secs(40))
+                .await
+                .expect("it ends");
+            assert!(status.success(), "{status}\n{}", role.log_tail());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_change_on_the_embedded_bus() {
+    Night::embedded().await.bad_change().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_change_on_redis() {
+    Night::redis().await.bad_change().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_surge_on_the_embedded_bus() {
+    Night::embedded().await.surge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_surge_on_redis() {
+    Night::redis().await.surge().await;
+}

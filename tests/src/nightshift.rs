@@ -1,0 +1,193 @@
+//! The product as a person installs it: a configuration file, processes, the command line.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use incident::{Incident, Report};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::ports;
+use crate::process::Process;
+
+/// Longest start.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Longest single request.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// One installation: its folder, its configuration file, its ports, its token.
+#[derive(Debug)]
+pub struct Install {
+    folder: PathBuf,
+    config: PathBuf,
+    hook: SocketAddr,
+    /// The bearer token of webhook and API.
+    pub token: String,
+    http: reqwest::Client,
+}
+
+/// One incident as the API shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Detail {
+    /// As triage keeps it.
+    pub incident: Incident,
+    /// The newest report.
+    pub report: Option<Report>,
+}
+
+/// Where this build's programs are.
+///
+/// # Errors
+/// They were not built; `cargo xtask test` builds them first.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    let folder = exe
+        .parent()
+        .and_then(Path::parent)
+        .context("the test runs from target/<profile>/deps")?;
+    let program = folder.join(name);
+    ensure!(
+        program.exists(),
+        "{} is not built; run `cargo xtask test`, or `cargo build --package nightshift`",
+        program.display()
+    );
+    Ok(program)
+}
+
+impl Install {
+    /// Writes a configuration below `folder`: ports and token, then `toml` as it is.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn new(folder: &Path, toml: &str) -> Result<Self> {
+        let (hook, agents, metrics) = (ports::free()?, ports::free()?, ports::free()?);
+        let token = "it-".to_owned() + &"7".repeat(29);
+        let token_file = folder.join("token");
+        std::fs::write(&token_file, &token)?;
+        let config = folder.join("nightshift.toml");
+        let data = folder.join("data");
+        std::fs::write(
+            &config,
+            format!(
+                "data_dir = {data:?}\nmetrics_listen = \"{metrics}\"\n\n[hook]\nlisten = \"{hook}\"\nauth.token_files = [{token_file:?}]\n\n[agents]\nlisten = \"{agents}\"\n\n[a2a]\npublic_url = \"http://{agents}\"\n\n{toml}"
+            ),
+        )?;
+        let http = runtime::http::client(REQUEST_WITHIN)?;
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            config,
+            hook,
+            token,
+            http,
+        })
+    }
+
+    /// Adds tables to the configuration; takes effect with the next start.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn configure(&self, toml: &str) -> Result<()> {
+        let mut file = std::fs::File::options().append(true).open(&self.config)?;
+        Ok(file.write_all(format!("\n{toml}").as_bytes())?)
+    }
+
+    /// The address of webhook and API.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.hook)
+    }
+
+    /// Where Alertmanager posts to.
+    pub fn webhook(&self) -> String {
+        format!("{}/webhook/alertmanager", self.url())
+    }
+
+    /// A command line with this installation's configuration.
+    ///
+    /// # Errors
+    /// The binary is not built.
+    pub fn command(&self, args: &[&str]) -> Result<Command> {
+        let mut command = Command::new(program("nightshift")?);
+        command
+            .arg("--config")
+            .arg(&self.config)
+            .args(args)
+            .current_dir(&self.folder);
+        Ok(command)
+    }
+
+    /// Starts a role (`["up"]`, `["agent", "all"]`) and waits until it is ready, if it can say so.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start(&self, role: &[&str]) -> Result<Process> {
+        let mut process = Process::start(&role.join("-"), &self.folder, &mut self.command(role)?)?;
+        if matches!(role, ["up" | "hook"]) {
+            process
+                .ready(&format!("{}/readyz", self.url()), READY_WITHIN)
+                .await?;
+        }
+        Ok(process)
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn run(&self, args: &[&str]) -> Result<Output> {
+        Ok(self.command(args)?.output().await?)
+    }
+
+    /// Posts a webhook body; the HTTP status, or none if nobody answered.
+    pub async fn post(&self, body: &Value) -> Option<u16> {
+        let request = self
+            .http
+            .post(self.webhook())
+            .bearer_auth(&self.token)
+            .json(body);
+        request
+            .send()
+            .await
+            .ok()
+            .map(|answer| answer.status().as_u16())
+    }
+
+    /// Asks the API; none if it does not answer 2xx.
+    pub async fn get(&self, path: &str) -> Option<Value> {
+        let request = self
+            .http
+            .get(format!("{}{path}", self.url()))
+            .bearer_auth(&self.token);
+        let answer = request
+            .send()
+            .await
+            .ok()
+            .filter(|answer| answer.status().is_success())?;
+        answer.json().await.ok()
+    }
+
+    /// The ids of all incidents.
+    pub async fn incidents(&self) -> Vec<String> {
+        let page = self
+            .get("/api/v1/incidents?limit=200")
+            .await
+            .unwrap_or_default();
+        let rows = page
+            .get("incidents")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        rows.iter()
+            .filter_map(|row| row.get("id")?.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// One incident with its report.
+    pub async fn incident(&self, id: &str) -> Option<Detail> {
+        serde_json::from_value(self.get(&format!("/api/v1/incidents/{id}")).await?).ok()
+    }
+}
