@@ -40,10 +40,12 @@ pub(super) fn plain(text: &str, chars: usize) -> String {
 pub(super) fn code(lines: &[String]) -> String {
     let mut out = String::from("```\n");
     for line in lines {
-        for c in line.chars() {
+        let mut rest = line.chars().peekable();
+        while let Some(c) = rest.next() {
             match c {
                 '`' => out.push('ˋ'),
                 '@' => out.extend([c, JOINER]),
+                ':' if rest.peek() == Some(&'/') => out.extend([c, JOINER]),
                 _ => escape(c, &mut out),
             }
         }
