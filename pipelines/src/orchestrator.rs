@@ -20,6 +20,7 @@
 
 mod changes;
 mod collect;
+mod decisions;
 mod error;
 mod instruments;
 mod notices;
