@@ -17,6 +17,7 @@ mod candidate;
 mod changes;
 mod checks;
 mod edits;
+mod inert;
 mod mechanism;
 mod others;
 mod picture;

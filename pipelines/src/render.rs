@@ -7,6 +7,8 @@
 //! Never: a sentence, number or judgement of their own; a script, a remote resource, a live mention.
 
 mod escape;
+#[cfg(test)]
+mod hostile;
 mod html;
 mod json;
 mod markdown;

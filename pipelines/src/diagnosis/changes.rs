@@ -88,10 +88,7 @@ impl Weigher<'_> {
                     format!("It landed within {} of the onset.", phrase::length(late)),
                 )
             } else {
-                let text = format!(
-                    "It landed {} after the {mark}.",
-                    phrase::length(late)
-                );
+                let text = format!("It landed {} after the {mark}.", phrase::length(late));
                 (weights::TIME_AFTER, text)
             };
             candidate.because(Kind::Time, weight, text, self.cite(evidence));
@@ -216,10 +213,33 @@ impl Weigher<'_> {
         candidate.because(Kind::Words, weight, text, self.cite(evidence));
     }
 
+    /// Code that is gone and that the symptom misses by name.
+    fn removal(&self, candidate: &mut Candidate) {
+        let is_name = |word: &String| self.picture.names.iter().any(|name| name.contains(word));
+        let missed: Vec<&str> = self
+            .edits
+            .removed_words
+            .intersection(&self.picture.symptom)
+            .filter(|word| words::telling(word) && !is_name(word))
+            .map(String::as_str)
+            .take(4)
+            .collect();
+        if !missed.is_empty() {
+            let text = format!(
+                "What it removes is what the alert and the metrics speak of: {}.",
+                missed.join(", ")
+            );
+            let mut evidence = self.picture.moved_evidence();
+            evidence.extend(&self.picture.alerts);
+            let weight = weights::REMOVAL_NAMED;
+            candidate.because(Kind::Mechanism, weight, text, self.cite(evidence));
+        }
+    }
+
     fn mechanism(&self, candidate: &mut Candidate) {
+        self.removal(candidate);
         let Some(found) = mechanism::best(self.edits, &self.picture.roles) else {
-            candidate.mechanism =
-                "What it does to what moved cannot be read from the diff.".to_owned();
+            candidate.mechanism = "What it does to what moved cannot be read from the diff.".into();
             return;
         };
         candidate.mechanism = format!("{} {}", found.act, found.effect);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use incident::{Change, FileChange, Untrusted};
+use incident::{Change, Untrusted};
 
+use super::inert;
 use super::quantity::{self, Shape};
 use super::words::{self, Words};
 
@@ -49,11 +50,13 @@ pub(super) enum Edit {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Edits {
     /// Edits by kind, in the order of the diff.
-    pub(super) edits: Vec<Edit>,
+    pub(super) found: Vec<Edit>,
     /// Stems of paths and of added and removed lines.
     pub(super) words: Words,
     /// Lines of code that went without a replacement.
     pub(super) removed_lines: usize,
+    /// Their stems.
+    pub(super) removed_words: Words,
     /// The first of them, printable.
     pub(super) removed_sample: String,
     /// Why nothing in it can run, if so.
@@ -67,11 +70,13 @@ const SHOWN_CHARS: usize = 60;
 pub(super) fn read(change: &Change, lines_max: usize, words_max: usize) -> Edits {
     let mut out = Edits::default();
     let mut left = lines_max;
-    let mut inert: Vec<Option<&'static str>> = Vec::new();
+    let mut idle: Vec<Option<&'static str>> = Vec::new();
+    let mut added_words = Words::new();
     for file in &change.files {
         let path = file.path.expose();
-        words::collect(path, words_max, &mut out.words);
-        let by_path = inert_path(path);
+        let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+        words::collect(stem, words_max, &mut out.words);
+        let by_path = inert::by_path(path);
         let runs = runs(file.diff.expose(), &mut left);
         for line in runs
             .iter()
@@ -79,16 +84,21 @@ pub(super) fn read(change: &Change, lines_max: usize, words_max: usize) -> Edits
         {
             words::collect(line, words_max, &mut out.words);
         }
-        inert.push(by_path.or_else(|| inert_lines(path, file, &runs)));
-        if inert.last().is_some_and(Option::is_none) {
+        for line in runs.iter().flat_map(|run| &run.added) {
+            words::collect(line, words_max, &mut added_words);
+        }
+        idle.push(by_path.or_else(|| inert::by_lines(path, file, &runs)));
+        if idle.last().is_some_and(Option::is_none) {
             for run in &runs {
                 read_run(run, &file.path, &mut out);
             }
         }
     }
-    let whole = change.files_left_out == 0 && !inert.is_empty();
-    out.inert = if whole && inert.iter().all(Option::is_some) {
-        inert.into_iter().flatten().next()
+    // What comes back elsewhere in the commit was moved, not removed.
+    out.removed_words.retain(|word| !added_words.contains(word));
+    let whole = change.files_left_out == 0 && !idle.is_empty();
+    out.inert = if whole && idle.iter().all(Option::is_some) {
+        idle.into_iter().flatten().next()
     } else {
         None
     };
@@ -162,31 +172,49 @@ pub(super) fn runs<'a>(diff: &'a str, left: &mut usize) -> Vec<Run<'a>> {
 
 fn read_run(run: &Run<'_>, path: &Untrusted, out: &mut Edits) {
     let shown = path.one_line(SHOWN_CHARS);
-    let code = |line: &&str| !is_comment(path.expose(), line);
+    let code = |line: &&str| !inert::is_comment(path.expose(), line);
     let removed: Vec<&str> = run.removed.iter().copied().filter(code).collect();
     let mut added: Vec<&str> = run.added.iter().copied().filter(code).collect();
     let mut unpaired = Vec::new();
     for old in removed {
-        let partner = added
-            .iter()
-            .position(|new| quantity::shape(old).matches(&quantity::shape(new)))
-            .or_else(|| added.iter().position(|new| same_key(old, new)));
-        match partner {
-            Some(at) => {
-                let new = added.remove(at);
-                out.edits
-                    .extend(compare(old, new, run.above, path.expose(), &shown));
-            }
-            None => unpaired.push(old),
-        }
+        let Some(at) = partner(old, &added) else {
+            unpaired.push(old);
+            continue;
+        };
+        let new = added.remove(at);
+        let edit = compare(old, new, run.above, path.expose(), &shown);
+        out.found.extend(edit);
     }
     let gone = unpaired.len().saturating_sub(added.len());
     if gone > 0 {
         out.removed_lines += gone;
+        for line in &unpaired {
+            words::collect(line, 1_000, &mut out.removed_words);
+        }
         if let Some(first) = unpaired.first().filter(|_| out.removed_sample.is_empty()) {
             out.removed_sample = Untrusted::new(*first).one_line(SHOWN_CHARS);
         }
     }
+}
+
+/// The added line that takes the place of `old`: the same one, the same but for numbers, one that gives
+/// a number of the same name, or one that sets the same key; in this order.
+fn partner(old: &str, added: &[&str]) -> Option<usize> {
+    let shape = quantity::shape(old);
+    added
+        .iter()
+        .position(|new| new.trim() == old.trim())
+        .or_else(|| {
+            added
+                .iter()
+                .position(|new| shape.matches(&quantity::shape(new)))
+        })
+        .or_else(|| {
+            added
+                .iter()
+                .position(|new| quantity::renamed(&shape, &quantity::shape(new)).is_some())
+        })
+        .or_else(|| added.iter().position(|new| same_key(old, new)))
 }
 
 /// What changed between two lines that say the same thing otherwise.
@@ -201,24 +229,46 @@ fn compare(old: &str, new: &str, above: &str, path: &str, shown: &str) -> Option
                 path: shown.to_owned(),
             });
         }
-        let (moved, ratio_ln) = quantity::moved(&before, &after)?;
-        let mut words = words::of(old, 100);
-        words::collect(above, 100, &mut words);
-        return Some(Edit::Knob(Knob {
-            name,
-            words,
-            from: printable(&moved.0),
-            to: printable(&moved.1),
+        let (values, ratio_ln) = quantity::moved(&before, &after)?;
+        return Some(knob(name, (old, above), values, ratio_ln, shown));
+    }
+    if let Some((label, values, ratio_ln)) = quantity::renamed(&before, &after) {
+        return Some(knob(
+            printable(&label),
+            (&label, above),
+            values,
             ratio_ln,
-            path: shown.to_owned(),
-        }));
+            shown,
+        ));
     }
     if let Some(to) = flipped(old, new) {
         let path = shown.to_owned();
         return Some(Edit::Switch { name, to, path });
     }
-    (is_settings(path) && same_key(old, new)).then(|| Edit::Setting {
+    (inert::is_settings(path) && same_key(old, new)).then(|| Edit::Setting {
         name,
+        path: shown.to_owned(),
+    })
+}
+
+fn knob(
+    name: String,
+    (said, above): (&str, &str),
+    (from, to): (String, String),
+    ratio_ln: f64,
+    shown: &str,
+) -> Edit {
+    let mut words = words::of(said, 100);
+    let above = above.trim();
+    if above.ends_with(':') || (above.starts_with('[') && above.ends_with(']')) {
+        words::collect(above, 100, &mut words);
+    }
+    Edit::Knob(Knob {
+        name,
+        words,
+        from: printable(&from),
+        to: printable(&to),
+        ratio_ln,
         path: shown.to_owned(),
     })
 }
@@ -274,155 +324,21 @@ fn flipped(old: &str, new: &str) -> Option<String> {
     (is_flip && different.next().is_none()).then(|| to.clone())
 }
 
-fn extension(path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
-    ending.to_lowercase()
-}
-
-fn is_settings(path: &str) -> bool {
-    const ENDINGS: [&str; 11] = [
-        "yaml",
-        "yml",
-        "toml",
-        "json",
-        "ini",
-        "env",
-        "conf",
-        "cfg",
-        "properties",
-        "tfvars",
-        "hcl",
-    ];
-    ENDINGS.contains(&extension(path).as_str())
-}
-
-/// Why a file at this path cannot change what runs.
-fn inert_path(path: &str) -> Option<&'static str> {
-    let lower = path.to_lowercase();
-    let mut parts: Vec<&str> = lower.split('/').collect();
-    let name = parts.pop().unwrap_or_default();
-    let ending = extension(path);
-    let folder = |names: &[&str]| parts.iter().any(|part| names.contains(part));
-    let base = name.split('.').next().unwrap_or_default();
-    if folder(&["docs", "doc"])
-        || matches!(ending.as_str(), "md" | "rst" | "adoc")
-        || matches!(
-            base,
-            "license" | "notice" | "codeowners" | "changelog" | "readme" | "authors"
-        )
-    {
-        return Some("documentation");
-    }
-    if folder(&[
-        "test",
-        "tests",
-        "testdata",
-        "__tests__",
-        "fixtures",
-        "__snapshots__",
-        "e2e",
-    ]) || base.ends_with("_test")
-        || base.ends_with("_spec")
-        || base.starts_with("test_")
-        || name.contains(".test.")
-        || name.contains(".spec.")
-        || ending == "snap"
-    {
-        return Some("tests");
-    }
-    if folder(&["dashboards", "grafana"]) && ending.starts_with("json") {
-        return Some("dashboards");
-    }
-    if folder(&[".github", ".circleci", ".gitlab", ".vscode", ".idea"])
-        || matches!(
-            name,
-            ".gitlab-ci.yml" | "jenkinsfile" | ".editorconfig" | ".gitignore"
-        )
-        || matches!(
-            name,
-            ".gitattributes" | ".pre-commit-config.yaml" | "renovate.json"
-        )
-    {
-        return Some("build and editor settings");
-    }
-    None
-}
-
-/// Why the changed lines of a file cannot change what runs. A diff that is missing or cut says
-/// nothing.
-fn inert_lines(path: &str, file: &FileChange, runs: &[Run<'_>]) -> Option<&'static str> {
-    let (mut added, mut removed) = (0_u32, 0_u32);
-    let mut balance: BTreeMap<String, i64> = BTreeMap::new();
-    let mut comments_only = true;
-    for run in runs {
-        for (lines, sign) in [(&run.added, 1), (&run.removed, -1)] {
-            for line in lines {
-                comments_only &= line.trim().is_empty() || is_comment(path, line);
-                let bare: String = line.chars().filter(|c| !c.is_whitespace()).collect();
-                if !bare.is_empty() {
-                    *balance.entry(bare).or_default() += sign;
-                }
-            }
-        }
-        added = added.saturating_add(u32::try_from(run.added.len()).unwrap_or(u32::MAX));
-        removed = removed.saturating_add(u32::try_from(run.removed.len()).unwrap_or(u32::MAX));
-    }
-    let whole = file.added == Some(added) && file.removed == Some(removed) && added + removed > 0;
-    if !whole {
-        return None;
-    }
-    if comments_only {
-        return Some("comments");
-    }
-    // Order and indentation mean something in some languages; equal lines in equal order elsewhere.
-    let only_space = balance.values().all(|n| *n == 0) && !indentation_matters(path);
-    let same_order = runs.iter().all(|run| {
-        let bare = |lines: &[&str]| -> String {
-            let chars = lines.iter().flat_map(|line| line.chars());
-            chars.filter(|c| !c.is_whitespace()).collect()
-        };
-        bare(&run.added) == bare(&run.removed)
-    });
-    (only_space && same_order).then_some("white space")
-}
-
-fn indentation_matters(path: &str) -> bool {
-    matches!(
-        extension(path).as_str(),
-        "py" | "yaml" | "yml" | "haml" | "pug" | "coffee" | "mk" | "nim"
-    ) || path.to_lowercase().ends_with("makefile")
-}
-
-fn is_comment(path: &str, line: &str) -> bool {
-    let line = line.trim();
-    let ending = extension(path);
-    let hash_is_code = matches!(
-        ending.as_str(),
-        "c" | "cc" | "cpp" | "h" | "hpp" | "rs" | "cs" | "md" | "css" | "scss" | "js" | "ts"
-    );
-    let slash_is_comment = !matches!(ending.as_str(), "py" | "yaml" | "yml" | "sh" | "toml");
-    (slash_is_comment && (line.starts_with("//") || line.starts_with("/*") || line == "*/"))
-        || (line.starts_with('#') && !line.starts_with("#!") && !hash_is_code)
-        || (matches!(ending.as_str(), "sql" | "lua" | "hs") && line.starts_with("--"))
-        || line.starts_with("<!--")
-        || (matches!(ending.as_str(), "ini" | "clj" | "conf") && line.starts_with(';'))
-}
-
 /// Whether `later` takes back exactly what `earlier` did, file by file.
 pub(super) fn undoes(later: &Change, earlier: &Change, lines_max: usize) -> bool {
-    let bare = |change: &Change| change.files_left_out == 0 && !change.files.is_empty();
-    bare(later)
-        && bare(earlier)
-        && lines_of(later, lines_max, true) == lines_of(earlier, lines_max, false)
+    let whole = |change: &Change| change.files_left_out == 0 && !change.files.is_empty();
+    if !whole(later) || !whole(earlier) {
+        return false;
+    }
+    let backwards = lines_of(later, lines_max, true);
+    backwards.is_some() && backwards == lines_of(earlier, lines_max, false)
 }
 
+/// Removed and added lines.
+type Sides<'a> = (Vec<&'a str>, Vec<&'a str>);
+
 /// By path: the removed and added lines in order, swapped if `inverse`; none if a diff is cut.
-fn lines_of(
-    change: &Change,
-    lines_max: usize,
-    inverse: bool,
-) -> Option<BTreeMap<&str, (Vec<&str>, Vec<&str>)>> {
+fn lines_of(change: &Change, lines_max: usize, inverse: bool) -> Option<BTreeMap<&str, Sides<'_>>> {
     let mut left = lines_max;
     let mut out = BTreeMap::new();
     for file in &change.files {

@@ -63,10 +63,15 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         words: &[
-            "delay", "sleep", "latency", "wait", "interval", "backoff", "jitter", "pause", "period",
+            "delay", "sleep", "latency", "wait", "backoff", "jitter", "pause",
         ],
         lowered: Some((&[Traffic, Saturation], "the work is done more often")),
         raised: Some((&[Latency, Saturation, Errors], "requests take longer")),
+    },
+    Family {
+        words: &["interval", "period", "frequency"],
+        lowered: Some((&[Traffic, Saturation], "the work is done more often")),
+        raised: None,
     },
     Family {
         words: &[
@@ -165,7 +170,7 @@ pub(super) fn roles_named(words: &Words) -> BTreeSet<SeriesRole> {
 
 /// The best fit among the edits of a commit.
 pub(super) fn best(edits: &Edits, seen: &BTreeSet<SeriesRole>) -> Option<Mechanism> {
-    let mut found: Vec<Mechanism> = edits.edits.iter().map(|edit| of(edit, seen)).collect();
+    let mut found: Vec<Mechanism> = edits.found.iter().map(|edit| of(edit, seen)).collect();
     if edits.removed_lines > 0 {
         found.push(Mechanism {
             act: format!(
@@ -219,11 +224,11 @@ fn of_knob(knob: &Knob, seen: &BTreeSet<SeriesRole>) -> Mechanism {
         knob.name, knob.from, knob.to, knob.path
     );
     let knows = |family: &&Family| family.words.iter().any(|word| knob.words.contains(*word));
-    let mut known: Vec<&Family> = FAMILIES.iter().filter(knows).collect();
-    if known.is_empty() && knows(&&GENERIC) {
-        known.push(&GENERIC);
+    let mut families: Vec<&Family> = FAMILIES.iter().filter(knows).collect();
+    if families.is_empty() && knows(&&GENERIC) {
+        families.push(&GENERIC);
     }
-    let harm = known.iter().find_map(|family| {
+    let harm = families.iter().find_map(|family| {
         if lowered {
             family.lowered
         } else {
@@ -247,7 +252,7 @@ fn of_knob(knob: &Knob, seen: &BTreeSet<SeriesRole>) -> Mechanism {
             is_limit: fits,
         };
     }
-    let relieves = !known.is_empty();
+    let relieves = !families.is_empty();
     Mechanism {
         act,
         effect: if relieves {

@@ -50,8 +50,7 @@ fn surge(picture: &Picture<'_>, id: EvidenceId, factor: f64) -> Candidate {
         weights::LOAD,
         "~load".to_owned(),
     );
-    load.mechanism =
-        "More requests than usual come in, and the service does not keep up.".to_owned();
+    load.mechanism = "More requests than usual come in, and the service does not keep up.".into();
     let share = (factor.ln() / weights::SURGE_FULL.ln()).clamp(0.0, 1.0);
     let (before, after) = match picture.traffic {
         Traffic::Surged { before, after, .. } => (before, after),
@@ -113,7 +112,7 @@ pub(super) fn saturation(picture: &Picture<'_>, alone: bool, config: &Config) ->
         weights::SATURATION,
         "~saturation".to_owned(),
     );
-    candidate.mechanism = "A resource ran full, and what needs it waits or fails.".to_owned();
+    candidate.mechanism = "A resource ran full, and what needs it waits or fails.".into();
     let shift = phrase::shift(full.series.before, full.series.after, &full.series.unit);
     let first = others_began_later(picture, full, at, config);
     let (weight, text) = if first {
@@ -164,7 +163,7 @@ pub(super) fn outside(picture: &Picture<'_>) -> Candidate {
     );
     candidate.mechanism =
         "A dependency, the platform, data or a change outside of the configured repositories."
-            .to_owned();
+            .into();
     let onset = picture.onset.at;
     let none_before = picture.changes.iter().all(|(_, change)| change.at > onset);
     if none_before {

@@ -6,7 +6,9 @@ pub(super) struct Shape {
     /// What is left, with a mark where something was.
     skeleton: String,
     /// Numbers as written, with their value in base units and the dimension of the unit.
-    numbers: Vec<(String, f64, Dimension)>,
+    numbers: Vec<Number>,
+    /// For each number the word it is given to, as in `MaxAttempts: 8`; empty if there is none.
+    labels: Vec<String>,
     /// Versions as written: three or more numbers joined by dots, or a `v` before two.
     pub(super) versions: Vec<String>,
     /// Factor of a unit spelled out as a word, such as `Minute`; 1 if there is none.
@@ -87,21 +89,26 @@ pub(super) fn shape(line: &str) -> Shape {
     };
     let mut rest = line.trim();
     let mut last: Option<char> = None;
+    let mut label = "";
     while let Some(c) = rest.chars().next() {
         let inside = last.is_some_and(|l| l.is_alphanumeric() || l == '_');
         let version =
             c == 'v' && !inside && rest.chars().nth(1).is_some_and(|d| d.is_ascii_digit());
         if (c.is_ascii_digit() && !inside) || version {
             rest = take_number(rest, &mut out);
-            last = Some('0');
+            out.labels.resize(out.numbers.len(), label.to_owned());
+            (last, label) = (Some('0'), "");
             continue;
         }
         if c.is_alphabetic() && !inside {
             let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
             let (word, tail) = rest.split_at(end.unwrap_or(rest.len()));
             take_word(word, &mut out);
-            (rest, last) = (tail, word.chars().next_back());
+            (rest, last, label) = (tail, word.chars().next_back(), word);
             continue;
+        }
+        if !matches!(c, ' ' | '\t' | ':' | '=' | '"' | '\'') {
+            label = "";
         }
         out.skeleton.push(c);
         last = Some(c);
@@ -119,7 +126,7 @@ fn take_word(word: &str, out: &mut Shape) {
         .find(|(name, _)| bare == *name || bare.strip_suffix('s') == Some(*name));
     match unit {
         Some((_, factor)) if out.word.is_empty() => {
-            out.word = word.to_owned();
+            out.word.push_str(word);
             out.word_factor = *factor;
             out.skeleton.push('\u{1}');
         }
@@ -181,6 +188,25 @@ pub(super) fn moved(before: &Shape, after: &Shape) -> Option<((String, String), 
             let differs = (ratio - 1.0).abs() > 1e-9;
             differs.then(|| ((text(&old.0, before), text(&new.0, after)), clamp_ln(ratio)))
         })
+}
+
+/// A number that both lines give to the same name, with different values: its name, both as written,
+/// and `ln(new / old)`. For lines that do not match otherwise.
+pub(super) fn renamed(before: &Shape, after: &Shape) -> Option<(String, (String, String), f64)> {
+    let labelled = |shape: &Shape| -> Vec<(String, Number)> {
+        let pairs = shape.labels.iter().zip(&shape.numbers);
+        pairs
+            .filter(|(label, _)| !label.is_empty())
+            .map(|(label, number)| (label.clone(), number.clone()))
+            .collect()
+    };
+    let new = labelled(after);
+    labelled(before).into_iter().find_map(|(label, old)| {
+        let (_, new) = new.iter().find(|(name, _)| *name == label)?;
+        let ratio = ratio(&old, new)?;
+        let differs = (ratio - 1.0).abs() > 1e-9;
+        differs.then(|| (label, (old.0.clone(), new.0.clone()), clamp_ln(ratio)))
+    })
 }
 
 type Number = (String, f64, Dimension);
@@ -260,6 +286,24 @@ mod tests {
         check("pool_size = 50", "pool_size = 50", None);
         check("memory: 1Gi", "memory: 3s", None);
         check("uses http2 here", "uses http3 here", None);
+    }
+
+    #[test]
+    fn a_number_keeps_its_name_when_the_line_is_rewritten() {
+        let check = |old: &str, new: &str, expect: Option<(&str, &str, &str)>| {
+            let found = renamed(&shape(old), &shape(new));
+            let found = found
+                .as_ref()
+                .map(|(label, (a, b), _)| (label.as_str(), a.as_str(), b.as_str()));
+            assert_eq!(found, expect);
+        };
+        check(
+            "Policy{Attempts: 8, Delay: 5}",
+            "Policy{Attempts: 2}",
+            Some(("Attempts", "8", "2")),
+        );
+        check("Policy{Attempts: 8, Delay: 5}", "Policy{Attempts: 8}", None);
+        check("f(8)", "g(2)", None);
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(super) const KNOB_FITS: f64 = 1.8;
 pub(super) const SWITCH: f64 = 0.8;
 /// Code was removed and nothing put in its place.
 pub(super) const REMOVAL: f64 = 0.5;
+/// The alert or the metrics speak of what was removed.
+pub(super) const REMOVAL_NAMED: f64 = 0.8;
 /// A setting got another value.
 pub(super) const SETTING: f64 = 0.5;
 /// A dependency or image moved to another version.

@@ -105,6 +105,14 @@ const GLUE: &[&str] = &[
     "without",
 ];
 
+/// Stems that alerts, metrics and code of every service share; they link nothing with anything.
+const COMMON: &[&str] = &[
+    "api", "app", "call", "client", "code", "config", "count", "data", "error", "fail", "found",
+    "handler", "host", "http", "https", "id", "local", "log", "main", "messag", "name", "number",
+    "ratio", "read", "request", "respons", "result", "run", "second", "server", "servic", "start",
+    "status", "test", "text", "through", "time", "up", "url", "user", "xx",
+];
+
 /// Short forms people write in code, and the stem they stand for.
 const SHORT: &[(&str, &str)] = &[
     ("addr", "address"),
@@ -217,6 +225,11 @@ fn stem(token: &str) -> String {
     token.to_owned()
 }
 
+/// Whether a stem can link a commit with a symptom.
+pub(super) fn telling(stem: &str) -> bool {
+    COMMON.binary_search(&stem).is_err()
+}
+
 /// How rare each word is among the commits of a window.
 #[derive(Debug, Default)]
 pub(super) struct Rarity {
@@ -251,6 +264,7 @@ impl Rarity {
     pub(super) fn shared<'a>(&self, commit: &'a Words, symptom: &'a Words) -> (f64, Vec<&'a str>) {
         let mut shared: Vec<(&str, f64)> = commit
             .intersection(symptom)
+            .filter(|word| telling(word))
             .map(|word| (word.as_str(), self.of(word)))
             .collect();
         if shared.is_empty() {
@@ -298,8 +312,8 @@ mod tests {
     }
 
     #[test]
-    fn the_glue_list_can_be_searched() {
-        assert!(GLUE.is_sorted());
+    fn the_lists_can_be_searched() {
+        assert!(GLUE.is_sorted() && COMMON.is_sorted());
     }
 
     #[test]

@@ -53,8 +53,14 @@ pub fn html(report: &Report) -> String {
     section("Timeline", timeline(report), &mut out);
     let rest = view::less_likely(report);
     if !rest.is_empty() {
-        let items = rest.iter().map(|(what, ids)| format!("<li>{} {}</li>", text(what), cite(ids)));
-        section("Less likely", list("ul", "", items.collect()), &mut out);
+        let items = rest
+            .iter()
+            .map(|(what, ids)| format!("<li>{} {}</li>", text(what), cite(ids)));
+        section(
+            "Less likely",
+            list("ul", "", &items.collect::<Vec<_>>()),
+            &mut out,
+        );
     }
     if !report.diagnosis.ruled_out.is_empty() {
         section("Ruled out", ruled_out(report), &mut out);
@@ -108,7 +114,7 @@ fn cite(ids: &[EvidenceId]) -> String {
     links.join(" ")
 }
 
-fn list(tag: &str, class: &str, items: Vec<String>) -> String {
+fn list(tag: &str, class: &str, items: &[String]) -> String {
     let class = if class.is_empty() {
         String::new()
     } else {
@@ -124,12 +130,12 @@ fn claims(claims: &[Claim], none: &str) -> String {
     let items = claims
         .iter()
         .map(|claim| format!("<li>{} {}</li>", text(&claim.text), cite(&claim.evidence)));
-    list("ul", "", items.collect())
+    list("ul", "", &items.collect::<Vec<_>>())
 }
 
 fn steps(steps: &[String]) -> String {
     let items = steps.iter().map(|step| format!("<li>{}</li>", text(step)));
-    list("ol", "", items.collect())
+    list("ol", "", &items.collect::<Vec<_>>())
 }
 
 /// The series that moved, those users feel first.
@@ -159,7 +165,11 @@ fn plots(report: &Report) -> Vec<String> {
     // The alert's own expression often repeats the error series number for number.
     let mut drawn_already = Vec::new();
     moved.retain(|(_, s)| {
-        let key = (s.onset, s.before.map(f64::to_bits), s.after.map(f64::to_bits));
+        let key = (
+            s.onset,
+            s.before.map(f64::to_bits),
+            s.after.map(f64::to_bits),
+        );
         let new = !drawn_already.contains(&key);
         drawn_already.push(key);
         new
@@ -234,7 +244,7 @@ fn timeline(report: &Report) -> String {
             text(&moment.text)
         )
     });
-    list("ul", "times", items.collect())
+    list("ul", "times", &items.collect::<Vec<_>>())
 }
 
 fn ruled_out(report: &Report) -> String {
@@ -246,7 +256,7 @@ fn ruled_out(report: &Report) -> String {
             cite(&item.evidence)
         )
     });
-    list("ul", "", items.collect())
+    list("ul", "", &items.collect::<Vec<_>>())
 }
 
 fn gaps(report: &Report) -> String {
@@ -257,11 +267,15 @@ fn gaps(report: &Report) -> String {
             text(&format!("{} ({}): {}", gap.what, gap.source, gap.why))
         )
     });
-    list("ul", "", items.collect())
+    list("ul", "", &items.collect::<Vec<_>>())
 }
 
 fn evidence(evidence: &[Evidence]) -> String {
-    list("ul", "facts", evidence.iter().map(fact).collect())
+    list(
+        "ul",
+        "facts",
+        &evidence.iter().map(fact).collect::<Vec<_>>(),
+    )
 }
 
 fn fact(item: &Evidence) -> String {

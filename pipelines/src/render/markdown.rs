@@ -113,8 +113,13 @@ fn less_likely(report: &Report) -> Vec<String> {
     if rest.is_empty() {
         return Vec::new();
     }
-    let lines = rest.iter().map(|(what, ids)| format!("- {} ({})", text(what), view::ids(ids)));
-    vec!["## Less likely".to_owned(), lines.collect::<Vec<_>>().join("\n")]
+    let lines = rest
+        .iter()
+        .map(|(what, ids)| format!("- {} ({})", text(what), view::ids(ids)));
+    vec![
+        "## Less likely".to_owned(),
+        lines.collect::<Vec<_>>().join("\n"),
+    ]
 }
 
 fn ruled_out(report: &Report) -> Vec<String> {

@@ -272,7 +272,11 @@ fn mark(frame: &Frame, mark: Mark, at: Timestamp, out: &mut Vec<String>) {
         Mark::Onset => ("onset", TOP - 8.0, x > LEFT + LABEL),
         Mark::Alert => ("alert", TOP - 26.0, x > WIDTH - RIGHT - LABEL),
     };
-    let (anchor, label_x) = if left { ("end", x - 4.0) } else { ("start", x + 4.0) };
+    let (anchor, label_x) = if left {
+        ("end", x - 4.0)
+    } else {
+        ("start", x + 4.0)
+    };
     out.push(format!(
         "<line class=\"{kind}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
         label_y - 9.0,

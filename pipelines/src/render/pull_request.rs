@@ -1,5 +1,6 @@
 //! The body of a draft pull request.
 
+use incident::diagnosis::Reason;
 use incident::proposal::Preview;
 use incident::{Diagnosis, Evidence, EvidenceId, Incident};
 
@@ -76,7 +77,8 @@ fn why(diagnosis: &Diagnosis) -> String {
         ),
         format!("- {}", text(&leading.mechanism)),
     ];
-    for reason in &leading.reasons_for {
+    let told = |r: &&Reason| !leading.mechanism.contains(&r.text);
+    for reason in leading.reasons_for.iter().filter(told) {
         lines.push(format!(
             "- For: {} ({})",
             text(&reason.text),

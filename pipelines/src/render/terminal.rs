@@ -196,12 +196,16 @@ fn timeline(page: &mut Page, report: &Report) {
 
 /// Whether a moment is the landing of a commit that was set aside.
 fn is_ruled_out(report: &Report, moment: &Moment) -> bool {
-    let fact = report.evidence.iter().find(|e| Some(e.id) == moment.evidence);
+    let fact = report
+        .evidence
+        .iter()
+        .find(|e| Some(e.id) == moment.evidence);
     let Some(Fact::Change(change)) = fact.map(|e| &e.observation.fact) else {
         return false;
     };
     let out = &report.diagnosis.ruled_out;
-    out.iter().any(|r| view::without_subject(&r.entity).ends_with(change.short()))
+    out.iter()
+        .any(|r| view::without_subject(&r.entity).ends_with(change.short()))
 }
 
 /// One line each: what else was looked at and why it is not the cause.
@@ -222,7 +226,11 @@ fn set_aside(page: &mut Page, report: &Report) {
         page.put(Ink::Plain, &format!("  - {text}{cited}"));
     }
     if all.len() > SET_ASIDE_MAX {
-        page.item(Ink::Dim, "    ", &format!("… {} more", all.len() - SET_ASIDE_MAX));
+        page.item(
+            Ink::Dim,
+            "    ",
+            &format!("… {} more", all.len() - SET_ASIDE_MAX),
+        );
     }
     if !report.diagnosis.gaps.is_empty() {
         page.head("Not known");

@@ -2,8 +2,7 @@ use std::collections::BTreeMap;
 
 use incident::proposal::{ChangeKind, ChangeRequest, Preview};
 use incident::report::{ChangeOutcome, Moment};
-use incident::{Evidence, Fact, Gap, Incident, Report, SeriesRole, Untrusted};
-use proptest::prelude::*;
+use incident::{Evidence, Fact, Gap, Report, SeriesRole};
 
 use super::*;
 use crate::diagnosis::{Config, diagnose};
@@ -45,7 +44,7 @@ fn report(evidence: Vec<Evidence>, gaps: Vec<Gap>) -> Report {
     })
 }
 
-fn preview() -> Preview {
+pub(super) fn preview() -> Preview {
     Preview {
         base: "main".to_owned(),
         base_commit: "9".repeat(40),
@@ -136,7 +135,10 @@ fn colour_changes_nothing_but_colour() {
 fn json_is_the_document() {
     let report = culprit();
     let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-    assert_eq!(value(&json(&report)), value(&serde_json::to_string(&report).unwrap()));
+    assert_eq!(
+        value(&json(&report)),
+        value(&serde_json::to_string(&report).unwrap())
+    );
 }
 
 /// Counts of elements by name, and attributes that the page relies on.
@@ -194,223 +196,6 @@ fn every_citation_has_its_anchor_and_ids_are_unique() {
     }
 }
 
-/// A whole report in which every text from outside is `text`.
-fn hostile(text: &str) -> Report {
-    let text_of = |t: &str| Untrusted::new(format!("{t}{text}"));
-    let mut incident: Incident = sample::incident();
-    incident.subject.name = text_of("checkout");
-    for member in incident.members.values_mut() {
-        member.alert = text_of("A");
-        for value in member.annotations.values_mut() {
-            *value = text_of("");
-        }
-        member
-            .annotations
-            .insert("runbook_url".to_owned(), text_of("https://x.example/"));
-    }
-    let mut evidence = sample::culprit();
-    for item in &mut evidence {
-        let seen = &mut item.observation;
-        seen.query.push_str(text);
-        seen.summary.push_str(text);
-        seen.cluster = Some(text_of(""));
-        seen.link = Some(text_of(if item.id.0 % 2 == 0 {
-            ""
-        } else {
-            "https://x.example/"
-        }));
-        match &mut seen.fact {
-            Fact::Change(change) => {
-                change.subject = text_of("");
-                change.author = text_of("");
-                change.repository.push_str(text);
-                for file in &mut change.files {
-                    file.path = text_of("services/checkout/");
-                    file.diff = Untrusted::new(format!("{}+{text}\n", file.diff.expose()));
-                    file.added = None;
-                }
-            }
-            Fact::Series(series) => {
-                series.name = text_of("db_pool");
-                series.unit = text.chars().take(12).collect();
-            }
-            Fact::Alert { name, .. } => *name = text_of(""),
-            Fact::NoChange { .. } | Fact::Text { .. } => {}
-        }
-    }
-    evidence.extend(extra_text(text));
-    let gaps = vec![Gap {
-        source: text.to_owned(),
-        what: text.to_owned(),
-        why: text.to_owned(),
-    }];
-    let diagnosis = diagnose(&incident, &evidence, gaps, &Config::default());
-    let request = ChangeRequest {
-        incident: incident.id.clone(),
-        kind: ChangeKind::Revert,
-        repository: format!("shop{text}"),
-        commit: "a".repeat(40),
-    };
-    let mut shown = preview();
-    shown.diff.push_str(text);
-    shown.files.push(text.to_owned());
-    shown.base.push_str(text);
-    let proposal = reporting::proposal(&incident, &diagnosis, &evidence, request, shown);
-    reporting::compose(Inputs {
-        incident: &incident,
-        diagnosis,
-        evidence,
-        change: ChangeOutcome::Rejected {
-            proposal,
-            by: text.to_owned(),
-        },
-        moments: vec![Moment {
-            at: at(320),
-            text: text.to_owned(),
-            evidence: None,
-        }],
-        partial: true,
-        written_at: at(380),
-    })
-}
-
-fn extra_text(text: &str) -> Vec<Evidence> {
-    let mut more = sample::number(vec![Fact::Text {
-        text: Untrusted::new(text),
-    }]);
-    more[0].id = incident::EvidenceId(99);
-    more
-}
-
-/// No form may let any of these through.
-fn harmless(report: &Report) {
-    let body = match &report.change {
-        ChangeOutcome::Rejected { proposal, .. } => proposal.body.clone(),
-        _ => String::new(),
-    };
-    let page = html(report);
-    let forms = [
-        ("terminal", terminal(report, &TerminalStyle::default())),
-        ("markdown", markdown(report)),
-        ("html", page.clone()),
-        ("json", json(report)),
-        ("body", body),
-    ];
-    for (form, text) in &forms {
-        let lower = text.to_lowercase();
-        for bad in [
-            "<script",
-            "<iframe",
-            "<!here",
-            "<!channel",
-            "<@",
-            "@channel",
-            "@here",
-            "@everyone",
-        ] {
-            assert!(!lower.contains(bad), "{form} lets {bad} through: {text}");
-        }
-        let control =
-            |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
-        assert!(
-            !text.contains(control),
-            "{form} lets a control character through"
-        );
-    }
-    // The page has no element, attribute value or address but ours.
-    for tag in page.split('<').skip(1) {
-        let name: String = tag
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || matches!(c, '/' | '!'))
-            .collect();
-        let known = [
-            "!doctype",
-            "html",
-            "head",
-            "meta",
-            "title",
-            "style",
-            "body",
-            "main",
-            "header",
-            "h1",
-            "h2",
-            "p",
-            "section",
-            "ul",
-            "ol",
-            "li",
-            "a",
-            "code",
-            "figure",
-            "figcaption",
-            "svg",
-            "desc",
-            "line",
-            "text",
-            "polyline",
-            "dl",
-            "dt",
-            "dd",
-            "pre",
-            "span",
-            "time",
-            "strong",
-            "small",
-            "details",
-            "summary",
-            "footer",
-        ];
-        assert!(known.contains(&name.trim_start_matches('/')), "<{tag}");
-    }
-    for part in page.split("href=\"").skip(1) {
-        let ours = ["#E", "http://", "https://"]
-            .iter()
-            .any(|start| part.starts_with(start));
-        assert!(ours, "{part}");
-    }
-    assert!(!page.contains(" on") || !page.contains(" onerror=\"") && !page.contains(" onload=\""));
-}
-
-const ATTACKS: &[&str] = &[
-    "<script>alert(1)</script>",
-    "</code></pre></style><script src=//x.example>",
-    "\" onload=\"alert(1)",
-    "' onerror='alert(1)",
-    "<!here> <!channel> <@U123> @channel @here @everyone",
-    "\u{1b}[2J\u{1b}]8;;http://x.example\u{7}click\u{1b}]8;;\u{7}",
-    "\u{9b}31m \u{202e}drowssap\u{202c}\u{200b}\r\nnext",
-    "```\n<script>\n```",
-    "`<script>` ``<!here>`` `@channel",
-    "[x](javascript:alert(1)) ![i](http://x.example/i.png)",
-    "]]> --> <!-- <iframe>",
-    "javascript://%0aalert(1)",
-    "\n# Approved\n\nrun `nightshift approve`",
-    "\u{0}\u{7f}\u{85}\u{feff}",
-    "<SCRIPT>/<ScRiPt ",
-];
-
-#[test]
-fn known_attacks_do_not_get_through() {
-    for attack in ATTACKS {
-        harmless(&hostile(attack));
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn nothing_hostile_gets_through(
-        start in "\\PC{0,12}",
-        attack in prop::sample::select(ATTACKS),
-        middle in any::<String>(),
-        other in prop::sample::select(ATTACKS),
-    ) {
-        harmless(&hostile(&format!("{start}{attack}{middle}{other}")));
-    }
-}
-
 #[test]
 fn odd_series_are_drawn_or_left_out_but_never_break_the_page() {
     let mut evidence = sample::culprit();
@@ -432,16 +217,10 @@ fn odd_series_are_drawn_or_left_out_but_never_break_the_page() {
         let page = html(&report(evidence.clone(), Vec::new()));
         for drawing in page.split("<svg").skip(1) {
             let drawing = drawing.split("</svg>").next().unwrap();
-            assert!(!drawing.contains("NaN") && !drawing.contains("\"inf"), "{drawing}");
+            assert!(
+                !drawing.contains("NaN") && !drawing.contains("\"inf"),
+                "{drawing}"
+            );
         }
-    }
-}
-
-#[test]
-#[ignore = "TEMPORARY"]
-fn write_samples() {
-    for (name, report) in [("culprit", culprit()), ("surge", surge()), ("unclear", unclear())] {
-        std::fs::write(format!("/tmp/sample-{name}.html"), html(&report)).unwrap();
-        std::fs::write(format!("/tmp/sample-{name}.ans"), terminal(&report, &TerminalStyle{color:true,width:80})).unwrap();
     }
 }

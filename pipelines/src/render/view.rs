@@ -23,10 +23,8 @@ pub(super) fn headline(report: &Report) -> String {
         }
         None if diagnosis.verdict == Verdict::NoFault => "No active failure".to_owned(),
         None => {
-            let open = diagnosis
-                .hypotheses
-                .iter()
-                .any(|h| matches!(h.cause, Cause::Change { .. }));
+            let first = diagnosis.hypotheses.first();
+            let open = first.is_some_and(|h| h.cause != Cause::Outside);
             if open {
                 "Cause unknown: no candidate is clearly ahead".to_owned()
             } else {

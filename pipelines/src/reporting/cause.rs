@@ -63,9 +63,10 @@ fn named(leading: &Hypothesis, verdict: Verdict, claims: &mut Vec<Claim>) {
         "is likely"
     };
     let text = match &leading.cause {
-        Cause::Change { .. } => format!("The cause {is} {}; {sure}.", leading.entity),
         Cause::Load => format!("The cause {is} load, not a change; {sure}."),
-        Cause::Saturation => format!("The cause {is} {}; {sure}.", leading.entity),
+        Cause::Change { .. } | Cause::Saturation => {
+            format!("The cause {is} {}; {sure}.", leading.entity)
+        }
         Cause::Outside => format!("The cause {is} outside; {sure}."),
     };
     claims.extend(claim(text, own.clone()));
@@ -95,14 +96,13 @@ fn unknown(diagnosis: &Diagnosis, evidence: &[Evidence], claims: &mut Vec<Claim>
         .iter()
         .filter(|h| h.cause != Cause::Outside)
         .collect();
-    let open = candidates
-        .iter()
-        .any(|h| matches!(h.cause, Cause::Change { .. }));
+    let first = diagnosis.hypotheses.first();
+    let open = first.is_some_and(|h| h.cause != Cause::Outside);
     if changes.is_empty() {
         claims.extend(claim("I do not know the cause.", alerts(evidence)));
     } else if open {
         claims.extend(claim(
-            "I do not know the cause: no change is clearly ahead.",
+            "I do not know the cause: no candidate is clearly ahead.",
             changes,
         ));
     } else {

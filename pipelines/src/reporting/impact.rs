@@ -5,6 +5,8 @@ use incident::{
     Diagnosis, Evidence, EvidenceId, Fact, Incident, IncidentStatus, Series, SeriesRole,
 };
 
+use jiff::SignedDuration;
+
 use super::{alerts, claim};
 use crate::phrase;
 
@@ -72,7 +74,13 @@ fn threshold(series: &Series, evidence: &[Evidence]) -> Option<f64> {
 }
 
 fn repeats(a: &Series, b: &Series) -> bool {
-    let key = |s: &Series| (s.onset, s.before.map(f64::to_bits), s.after.map(f64::to_bits));
+    let key = |s: &Series| {
+        (
+            s.onset,
+            s.before.map(f64::to_bits),
+            s.after.map(f64::to_bits),
+        )
+    };
     key(a) == key(b)
 }
 
@@ -143,7 +151,7 @@ fn firing(incident: &Incident, diagnosis: &Diagnosis) -> String {
             let lag = diagnosis
                 .onset
                 .map(|onset| incident.started_at.duration_since(onset))
-                .filter(|lag| lag.is_positive())
+                .filter(SignedDuration::is_positive)
                 .map_or_else(String::new, |lag| {
                     format!(", {} after the onset", phrase::length(lag))
                 });

@@ -66,7 +66,10 @@ fn onset(inputs: &Inputs<'_>, evidence: &[Evidence]) -> Option<Moment> {
     evidence.iter().find_map(|e| match &e.observation.fact {
         Fact::Series(series) if series.onset == Some(at) => {
             let name = series.name.one_line(60);
-            let text = format!("Onset: {} ({name}) leaves its normal range.", series.role.label());
+            let text = format!(
+                "Onset: {} ({name}) leaves its normal range.",
+                series.role.label()
+            );
             Some(moment(at, text, Some(e.id)))
         }
         _ => None,
