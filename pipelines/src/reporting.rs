@@ -9,6 +9,8 @@ mod cause;
 mod impact;
 mod proposal;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod timeline;
 
 use incident::report::{ChangeOutcome, Claim, Moment, VERSION};

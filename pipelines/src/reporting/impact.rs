@@ -121,10 +121,10 @@ fn nothing_moved(evidence: &[Evidence]) -> Option<Claim> {
         .filter(|e| matches!(e.observation.fact, Fact::Series(_)))
         .map(|e| e.id)
         .collect();
-    let text = format!(
-        "None of the {} that were looked at moved.",
-        phrase::count(looked_at.len(), "metric")
-    );
+    let text = match looked_at.len() {
+        1 => "The one metric that was looked at did not move.".to_owned(),
+        n => format!("None of the {n} metrics that were looked at moved."),
+    };
     claim(text, looked_at)
 }
 
