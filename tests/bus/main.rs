@@ -6,12 +6,14 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use incident::ports::{Clock as _, Entry, Expect, Put, Stream, StreamError};
 use runtime::SystemClock;
 use tests::conformance::{Open, Rules, STREAM, embedded};
 
 const APPENDERS: usize = 8;
+/// Tries after the disk was full before giving up.
+const TRIES_MAX: u32 = 1000;
 
 /// One line for the test, written at once: what it names is on the disk.
 fn say(line: &str) -> anyhow::Result<()> {
@@ -64,6 +66,7 @@ async fn count(open: Arc<Open>, run: String) -> anyhow::Result<()> {
 async fn fill(stream: Arc<dyn Stream>, run: String) -> anyhow::Result<()> {
     let clock = SystemClock::new();
     let mut refused = false;
+    let mut tries = 0;
     for n in 0_u64..10_000 {
         let key = format!("{run}-{n}");
         loop {
@@ -73,7 +76,11 @@ async fn fill(stream: Arc<dyn Stream>, run: String) -> anyhow::Result<()> {
                     refused = true;
                     say(&format!("unavailable {why}"))?;
                 }
-                Err(StreamError::Unavailable(_)) => clock.sleep(Duration::from_millis(20)).await,
+                Err(StreamError::Unavailable(why)) => {
+                    tries += 1;
+                    ensure!(tries < TRIES_MAX, "it did not recover: {why}");
+                    clock.sleep(Duration::from_millis(20)).await;
+                }
                 Err(other) => return Err(other.into()),
             }
         }

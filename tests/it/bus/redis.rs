@@ -287,6 +287,34 @@ async fn while_it_is_down_calls_fail_soon_and_then_work_again() -> Check {
 }
 
 #[tokio::test]
+async fn a_waiting_claim_hears_of_work_from_another_process() -> Check {
+    let server = RedisServer::start().await?;
+    // Looking again by itself would take longer than the test allows.
+    let config = bus::Config {
+        block: Span::secs(60),
+        ..redis(&server, Rules::default())
+    };
+    let (consumer, producer) = (Open::new(&config).await?, Open::new(&config).await?);
+    let waits = consumer.bus.stream(STREAM, "a").await?;
+    let appends = producer.bus.stream(STREAM, "b").await?;
+    let clock = SystemClock::new();
+    for n in 0..5 {
+        let start = clock.elapsed();
+        let batch = vec![entry(&n.to_string())];
+        let (claimed, appended) = tokio::join!(waits.claim(1, PATIENCE), appends.append(batch));
+        appended?;
+        let claimed = claimed?;
+        ensure!(claimed.len() == 1);
+        waits.ack(&claimed[0].lease).await?;
+        let took = clock.elapsed().saturating_sub(start);
+        ensure!(took < PATIENCE / 2, "it woke after {took:?}");
+    }
+    consumer.close().await;
+    producer.close().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn it_may_come_up_later_than_we_do() -> Check {
     let mut server = RedisServer::start().await?;
     server.kill()?;
