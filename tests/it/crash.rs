@@ -181,7 +181,7 @@ async fn check(install: &Install, details: &[Detail], remote: &Path) {
             .get(&format!("/api/v1/alerts/{}/rulings", fingerprint(index)))
             .await
             .expect("rulings");
-        let opened = page["rulings"]
+        let opened = page["history"]
             .as_array()
             .expect("an array")
             .iter()

@@ -112,12 +112,12 @@ impl Client {
     pub(crate) async fn rulings(&self, fingerprint: &str) -> Result<Vec<Ruling>> {
         #[derive(Deserialize)]
         struct Page {
-            rulings: Vec<Ruling>,
+            history: Vec<Ruling>,
         }
         let page: Page = self
             .get(&format!("/api/v1/alerts/{fingerprint}/rulings"))
             .await?;
-        Ok(page.rulings)
+        Ok(page.history)
     }
 
     /// Hands in a person's decision.

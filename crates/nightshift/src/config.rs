@@ -169,6 +169,11 @@ impl Config {
         section
     }
 
+    /// Folder of the repositories' mirrors, which the git-agent and the forge share.
+    pub(crate) fn repositories_dir(&self) -> PathBuf {
+        self.data_dir.join("repositories")
+    }
+
     /// The key that signs and verifies approvals; none if it was never made.
     pub(crate) fn approval_key(&self) -> Result<Option<ApprovalKey>> {
         let path = self.approval_key_file();

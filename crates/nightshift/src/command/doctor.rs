@@ -161,7 +161,7 @@ async fn repositories(config: &Config, clock: &Arc<dyn Clock>) -> Vec<(String, O
         let text = "none configured; no change can be named. Add one under [[repositories]]";
         return vec![("repositories".to_owned(), Outcome::Warning(text.to_owned()))];
     }
-    let drafts = config.data_dir.join("drafts");
+    let drafts = config.repositories_dir();
     let forge = PlainGit::new(
         config.repositories.clone(),
         &drafts,

@@ -1,6 +1,7 @@
 //! Building the agents of this process and serving them over A2A.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::agents::git::GitAgent;
 use ::agents::observability::ObservabilityAgent;
@@ -8,12 +9,17 @@ use ::agents::triage::TriageAgent;
 use anyhow::Result;
 use axum::Router;
 use forge::PlainGit;
+use incident::Cx;
 use incident::message::agent;
 use incident::ports::{Agent, Forge, Notifier};
 use notify::Slack;
 use pipelines::Orchestrator;
+use runtime::TaskKind;
 
 use super::node::Ground;
+
+/// Longest time of the fetches at start.
+const WARM_MAX: Duration = Duration::from_mins(10);
 
 /// The specialists in the order in which their evidence is numbered.
 const SPECIALISTS: [&str; 2] = [agent::OBSERVABILITY, agent::GIT];
@@ -56,17 +62,31 @@ fn build(ground: &Ground, name: &str) -> Result<Arc<dyn Agent>> {
             clock,
             entropy,
         )?),
-        agent::GIT => {
-            let mirrors = config.data_dir.join("mirrors");
-            Arc::new(GitAgent::new(
-                config.repositories.clone(),
-                &mirrors,
-                clock,
-                config.agents.git.clone(),
-            ))
-        }
+        agent::GIT => git(ground),
         _ => Arc::new(orchestrator(ground)?),
     })
+}
+
+/// The git-agent; its first fetches start at once, so that the first incident does not wait for them.
+fn git(ground: &Ground) -> Arc<dyn Agent> {
+    let config = &ground.config;
+    let agent = Arc::new(GitAgent::new(
+        config.repositories.clone(),
+        &config.repositories_dir(),
+        ground.clock.clone(),
+        config.agents.git.clone(),
+    ));
+    let (warm, cx) = (
+        agent.clone(),
+        Cx::root(ground.clock.clone(), WARM_MAX, "0".repeat(32)),
+    );
+    let cx = cx.with_cancel(Arc::new(ground.back.shutdown().drain.clone()));
+    ground
+        .back
+        .spawn(TaskKind::Work, "first fetch", async move {
+            warm.warm(&cx).await
+        });
+    agent
 }
 
 fn orchestrator(ground: &Ground) -> Result<Orchestrator> {
@@ -78,7 +98,7 @@ fn orchestrator(ground: &Ground) -> Result<Orchestrator> {
     let forge: Option<Arc<dyn Forge>> = if config.repositories.is_empty() {
         None
     } else {
-        let drafts = config.data_dir.join("drafts");
+        let drafts = config.repositories_dir();
         Some(Arc::new(PlainGit::new(
             config.repositories.clone(),
             &drafts,

@@ -196,7 +196,7 @@ impl Ground {
         });
         if let (Some(listener), Some(names)) = (ports.agents, names) {
             let common = self.common_routes();
-            self.serve(
+            serve(
                 &self.back,
                 "agents",
                 listener,
