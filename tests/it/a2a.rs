@@ -66,9 +66,10 @@ impl Agent for Sum {
         if task.input["for ever"] == true {
             cx.ended().await;
             let agent = NAME.to_owned();
-            return Err(match cx.cancel.is_cancelled() {
-                true => AgentError::Cancelled { agent },
-                false => AgentError::Deadline { agent },
+            return Err(if cx.cancel.is_cancelled() {
+                AgentError::Cancelled { agent }
+            } else {
+                AgentError::Deadline { agent }
             });
         }
         let numbers = task.input["numbers"].as_array();

@@ -22,7 +22,7 @@ const INCIDENTS: usize = 50;
 /// How often something is killed while they are on their way.
 const KILLS: usize = 12;
 /// Longest time for all of it.
-const ALL_WITHIN: Duration = Duration::from_secs(240);
+const ALL_WITHIN: Duration = Duration::from_mins(4);
 
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,8 +254,9 @@ fn configuration(bus: &str, prometheus: &str, remote: &Path, folder: &Path) -> S
         .map(|index| format!("\"svc-{index:02}\""))
         .collect();
     format!(
-        "{bus}\n[agents.observability]\nprometheus_url = \"{prometheus}\"\n\n[pipelines.approval]\nneeded_for = []\n\n[slack]\nurl_file = {:?}\npost_gap = \"1ms\"\n\n[[repositories]]\nname = \"platform\"\nremote = {remote:?}\npaths = [{{ prefix = \"platform/\", services = [{}] }}]\n",
-        folder.join("slack-url"),
+        "{bus}\n[agents.observability]\nprometheus_url = \"{prometheus}\"\n\n[pipelines.approval]\nneeded_for = []\n\n[slack]\nurl_file = \"{}\"\npost_gap = \"1ms\"\n\n[[repositories]]\nname = \"platform\"\nremote = \"{}\"\npaths = [{{ prefix = \"platform/\", services = [{}] }}]\n",
+        folder.join("slack-url").display(),
+        remote.display(),
         services.join(", "),
     )
 }

@@ -1,4 +1,5 @@
 //! The one integration binary.
+#![allow(clippy::print_stdout, reason = "what a long test saw is worth reading")]
 
 mod a2a;
 mod bus;

@@ -37,7 +37,7 @@ async fn evidence(world: &World, body: &Value) -> anyhow::Result<EvidenceReply> 
     let cx = Cx::root(clock, Duration::from_secs(30), "0".repeat(32));
     match agent.run(task, &cx).await? {
         Outcome::Completed { output } => Ok(serde_json::from_value(output)?),
-        other => anyhow::bail!("{other:?}"),
+        other @ Outcome::InputRequired { .. } => anyhow::bail!("{other:?}"),
     }
 }
 

@@ -70,11 +70,12 @@ impl Install {
         let token_file = folder.join("token");
         std::fs::write(&token_file, &token)?;
         let config = folder.join("nightshift.toml");
-        let data = folder.join("data");
+        let (data, token_file) = (folder.join("data"), token_file.display());
+        let data = data.display();
         std::fs::write(
             &config,
             format!(
-                "data_dir = {data:?}\nmetrics_listen = \"{metrics}\"\n\n[hook]\nlisten = \"{hook}\"\nauth.token_files = [{token_file:?}]\n\n[agents]\nlisten = \"{agents}\"\n\n[a2a]\npublic_url = \"http://{agents}\"\n\n{toml}"
+                "data_dir = \"{data}\"\nmetrics_listen = \"{metrics}\"\n\n[hook]\nlisten = \"{hook}\"\nauth.token_files = [\"{token_file}\"]\n\n[agents]\nlisten = \"{agents}\"\n\n[a2a]\npublic_url = \"http://{agents}\"\n\n{toml}"
             ),
         )?;
         let http = runtime::http::client(REQUEST_WITHIN)?;

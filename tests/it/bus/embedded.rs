@@ -269,7 +269,7 @@ async fn kill_loses_nothing_that_was_stored() -> Check {
         command.arg(dir.path()).args(["append", &run.to_string()]);
         let mut appender = Appender::start(command)?;
         // Another moment in every run: in the first lines, between two flushes, in full flight.
-        for _ in 0..(1 + run * 97) {
+        for _ in 0..=(run * 97) {
             let line = appender.lines.next_line().await?.context("it ended")?;
             said.hear(&line)?;
         }

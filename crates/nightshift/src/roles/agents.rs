@@ -84,7 +84,7 @@ fn git(ground: &Ground) -> Arc<dyn Agent> {
     ground
         .back
         .spawn(TaskKind::Work, "first fetch", async move {
-            warm.warm(&cx).await
+            warm.warm(&cx).await;
         });
     agent
 }
