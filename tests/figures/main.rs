@@ -6,6 +6,7 @@
     clippy::print_stdout,
     reason = "a command line tool talks on standard output"
 )]
+#![allow(clippy::cast_precision_loss, reason = "sizes far below 2^53")]
 #![allow(clippy::disallowed_methods, reason = "a stopwatch reads the clock")]
 
 use std::fs::File;
@@ -91,8 +92,8 @@ impl Node {
         let folder = tempfile::tempdir()?;
         let (hook, agents) = (free_port()?, free_port()?);
         let config = format!(
-            "data_dir = {:?}\n[hook]\nlisten = \"127.0.0.1:{hook}\"\n[agents]\nlisten = \"127.0.0.1:{agents}\"\n[a2a]\npublic_url = \"http://127.0.0.1:{agents}\"\n[log]\nfilter = \"warn\"\n",
-            folder.path().join("data"),
+            "data_dir = \"{}\"\n[hook]\nlisten = \"127.0.0.1:{hook}\"\n[agents]\nlisten = \"127.0.0.1:{agents}\"\n[a2a]\npublic_url = \"http://127.0.0.1:{agents}\"\n[log]\nfilter = \"warn\"\n",
+            folder.path().join("data").display(),
         );
         let file = folder.path().join("nightshift.toml");
         std::fs::write(&file, config)?;

@@ -38,6 +38,8 @@ enum Command {
         /// Only tests whose name matches (a nextest filter); skips format, tidy and clippy.
         filter: Option<String>,
     },
+    /// Measure the figures of docs/figures.md in a release build: start, memory, webhook, report.
+    Figures,
     /// Check the structure: crate edges, file sizes, error pages, licences, bans.
     Tidy,
 }
@@ -60,6 +62,7 @@ fn run_command(command: Command) -> Result<()> {
             filter: Some(filter),
         } => test::only(&root, &filter),
         Command::Test { filter: None } => test::everything(&root),
+        Command::Figures => test::figures(&root),
         Command::Tidy => tidy::tidy(&root),
     }
 }

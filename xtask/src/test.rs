@@ -51,3 +51,23 @@ fn programs(root: &Path) -> Result<()> {
         ],
     )
 }
+
+/// Measures a release build; prints JSON.
+pub(crate) fn figures(root: &Path) -> Result<()> {
+    let build = [
+        "build",
+        "--release",
+        "--package",
+        "nightshift",
+        "--package",
+        "tests",
+        "--bins",
+    ];
+    run(root, "cargo", &build)?;
+    let release = root.join("target/release");
+    run(
+        root,
+        &release.join("figures").to_string_lossy(),
+        &[&release.join("nightshift").to_string_lossy()],
+    )
+}
