@@ -26,10 +26,10 @@ use runtime::git::{Mirror, Repository};
 
 pub use config::Config;
 
-use crate::once::Tasks;
+use crate::specialist::Tasks;
 
 /// The skill this agent has.
-pub const SKILL: &str = "evidence/1";
+pub use crate::specialist::SKILL;
 
 /// Time kept back to hand in what there is when the deadline comes.
 const RESERVE_MAX: Duration = Duration::from_millis(750);
@@ -58,7 +58,7 @@ impl GitAgent {
             mirrors: repositories.into_iter().map(mirror).collect(),
             clock,
             card: card(),
-            tasks: Tasks::new(config.tasks_kept),
+            tasks: Tasks::new(agent::GIT, config.tasks_kept),
             config,
         }
     }
@@ -107,29 +107,10 @@ impl Agent for GitAgent {
     }
 
     async fn run(&self, task: AgentTask, cx: &Cx) -> Result<Outcome, AgentError> {
-        let request = read(&task)?;
-        let Some(slot) = self.tasks.slot(&task.message_id, &task.input) else {
-            return Err(refused("this message id came before with another input"));
+        let evidence = |request, cx| -> BoxFuture<'_, EvidenceReply> {
+            Box::pin(async move { self.evidence(&request, cx).await })
         };
-        let work = slot.get_or_try_init(|| async {
-            let reply = Box::pin(self.evidence(&request, cx)).await;
-            // What was cut short by cancellation is not the task's outcome.
-            if cx.cancel.is_cancelled() {
-                return Err(cancelled());
-            }
-            let output = serde_json::to_value(&reply).map_err(|error| AgentError::Failed {
-                agent: agent::GIT.to_owned(),
-                why: error.to_string(),
-            })?;
-            Ok(Outcome::Completed { output })
-        });
-        match cx.bound(work).await {
-            Some(outcome) => outcome.cloned(),
-            None if cx.cancel.is_cancelled() => Err(cancelled()),
-            None => Err(AgentError::Deadline {
-                agent: agent::GIT.to_owned(),
-            }),
-        }
+        self.tasks.answer(task, cx, evidence).await
     }
 }
 
@@ -146,27 +127,5 @@ fn card() -> AgentCard {
                 services they can reach."
                     .to_owned(),
         }],
-    }
-}
-
-fn read(task: &AgentTask) -> Result<EvidenceRequest, AgentError> {
-    if task.skill != SKILL {
-        return Err(refused(&format!("the only skill is {SKILL:?}")));
-    }
-    serde_json::from_value(task.input.clone())
-        .map_err(|error| refused(&format!("the input is not an {SKILL} request: {error}")))
-}
-
-fn refused(why: &str) -> AgentError {
-    let why = incident::Untrusted::from(why).one_line(300);
-    AgentError::Refused {
-        agent: agent::GIT.to_owned(),
-        why,
-    }
-}
-
-fn cancelled() -> AgentError {
-    AgentError::Cancelled {
-        agent: agent::GIT.to_owned(),
     }
 }

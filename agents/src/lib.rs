@@ -10,4 +10,4 @@ pub mod git;
 pub mod observability;
 pub mod triage;
 
-mod once;
+mod specialist;

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use incident::message::{EvidenceReply, EvidenceRequest, agent};
 use incident::ports::{
     Agent, AgentCard, AgentError, AgentTask, Clock, Cx, Entropy, Outcome, Skill,
@@ -33,12 +34,12 @@ use incident::{Classify, Code, Kind};
 
 pub use config::Config;
 
-use crate::once::Tasks;
+use crate::specialist::Tasks;
 use collect::{Collector, explain, gap};
 use prometheus::Prometheus;
 
 /// The skill this agent has.
-pub const SKILL: &str = "evidence/1";
+pub use crate::specialist::SKILL;
 
 /// Time kept back to hand in what there is when the deadline comes.
 const RESERVE_MAX: Duration = Duration::from_millis(750);
@@ -106,7 +107,7 @@ impl ObservabilityAgent {
             }
         }
         let http = runtime::http::client(config.request_timeout.0).map_err(SetupError::Client)?;
-        let tasks = Tasks::new(config.tasks_kept);
+        let tasks = Tasks::new(agent::OBSERVABILITY, config.tasks_kept);
         Ok(Self {
             config,
             clock,
@@ -159,29 +160,10 @@ impl Agent for ObservabilityAgent {
     }
 
     async fn run(&self, task: AgentTask, cx: &Cx) -> Result<Outcome, AgentError> {
-        let request = read(&task)?;
-        let Some(slot) = self.tasks.slot(&task.message_id, &task.input) else {
-            return Err(refused("this message id came before with another input"));
+        let evidence = |request, cx| -> BoxFuture<'_, EvidenceReply> {
+            Box::pin(async move { self.evidence(&request, cx).await })
         };
-        let work = slot.get_or_try_init(|| async {
-            let reply = Box::pin(self.evidence(&request, cx)).await;
-            // What was cut short by cancellation is not the task's outcome.
-            if cx.cancel.is_cancelled() {
-                return Err(cancelled());
-            }
-            let output = serde_json::to_value(&reply).map_err(|error| AgentError::Failed {
-                agent: agent::OBSERVABILITY.to_owned(),
-                why: error.to_string(),
-            })?;
-            Ok(Outcome::Completed { output })
-        });
-        match cx.bound(work).await {
-            Some(outcome) => outcome.cloned(),
-            None if cx.cancel.is_cancelled() => Err(cancelled()),
-            None => Err(AgentError::Deadline {
-                agent: agent::OBSERVABILITY.to_owned(),
-            }),
-        }
+        self.tasks.answer(task, cx, evidence).await
     }
 }
 
@@ -196,33 +178,6 @@ fn card() -> AgentCard {
                 series of its subject, each with its onset."
                 .to_owned(),
         }],
-    }
-}
-
-fn read(task: &AgentTask) -> Result<EvidenceRequest, AgentError> {
-    if task.skill != SKILL {
-        return Err(refused(&format!("the only skill is {SKILL:?}")));
-    }
-    let request: EvidenceRequest = serde_json::from_value(task.input.clone())
-        .map_err(|error| refused(&format!("the input is not an {SKILL} request: {error}")))?;
-    if request.window.start >= request.window.end {
-        return Err(refused(
-            "the window is empty; its start must lie before its end",
-        ));
-    }
-    Ok(request)
-}
-
-fn refused(why: &str) -> AgentError {
-    AgentError::Refused {
-        agent: agent::OBSERVABILITY.to_owned(),
-        why: incident::Untrusted::from(why).one_line(300),
-    }
-}
-
-fn cancelled() -> AgentError {
-    AgentError::Cancelled {
-        agent: agent::OBSERVABILITY.to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The roles a process can play, alone or together.
 
 mod agents;
+mod ground;
 mod node;
 
 use std::process::ExitCode;

@@ -16,7 +16,7 @@ use notify::Slack;
 use pipelines::Orchestrator;
 use runtime::TaskKind;
 
-use super::node::Ground;
+use super::ground::Ground;
 
 /// Longest time of the fetches at start.
 const WARM_MAX: Duration = Duration::from_mins(10);

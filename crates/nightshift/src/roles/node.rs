@@ -1,6 +1,5 @@
 //! One process: binds its ports, opens the bus, starts its roles, and stops in order.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,13 +11,14 @@ use bus::Bus;
 use dispatcher::Dispatcher;
 use hook::{Credentials, Hook};
 use incident::message::agent;
-use incident::ports::{Agent, Clock, Entropy, Progress, Stream};
-use incident::{Severity, keys};
+use incident::ports::{Clock, Entropy, Progress};
+use incident::keys;
 use runtime::config::Span;
 use runtime::telemetry::Metrics;
 use runtime::{OsEntropy, Shutdown, Supervisor, SystemClock, TaskKind};
 use tokio::net::TcpListener;
 
+use super::ground::Ground;
 use super::{Role, agents};
 use crate::config::Config;
 
@@ -39,23 +39,6 @@ pub(crate) struct Node {
     bus: Bus,
     grace: Span,
     hook_address: Option<SocketAddr>,
-}
-
-/// What every role of a process stands on.
-pub(super) struct Ground {
-    pub(super) config: Config,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) metrics: Metrics,
-    /// Owns what takes work in: webhook, dispatcher.
-    pub(super) front: Supervisor,
-    /// Owns what works: agents and the bus.
-    pub(super) back: Supervisor,
-    pub(super) bus: Bus,
-    /// Names this process among the readers of a stream.
-    pub(super) consumer: String,
-    /// Where the agents are found.
-    pub(super) agents_url: String,
 }
 
 /// Ports, bound before anything heavy starts, so that a conflict shows in the first second.
@@ -253,33 +236,6 @@ impl Ground {
             progress,
         };
         Ok(Dispatcher::new(self.config.dispatcher.clone(), deps))
-    }
-
-    async fn stream(&self, name: &str) -> Result<Arc<dyn Stream>> {
-        Ok(self.bus.stream(name, &self.consumer).await?)
-    }
-
-    async fn lanes(&self) -> Result<BTreeMap<Severity, Arc<dyn Stream>>> {
-        let mut lanes = BTreeMap::new();
-        for severity in Severity::ALL {
-            lanes.insert(severity, self.stream(&keys::work(severity)).await?);
-        }
-        Ok(lanes)
-    }
-
-    /// An agent behind A2A, in this process or another.
-    pub(super) fn remote(&self, name: &str) -> Result<Arc<dyn Agent>> {
-        let http = runtime::http::client(self.config.a2a.execution_max.0)?;
-        let token = self.config.agent_token()?;
-        let entropy = self.entropy.clone();
-        Ok(Arc::new(a2a::RemoteAgent::new(
-            &self.agents_url,
-            name,
-            http,
-            token,
-            entropy,
-            &self.config.a2a,
-        )))
     }
 }
 
