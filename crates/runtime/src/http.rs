@@ -1,15 +1,17 @@
 //! HTTP, both ways: one bounded client, one server loop that drains.
 
+mod server;
+
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
-use tokio::net::TcpListener;
 
-use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
+
+pub use server::{Limits, serve, serve_within};
 
 /// Longest time to connect to another system.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,20 +44,6 @@ pub fn install_tls() {
     {
         tracing::trace!("a TLS provider was installed before");
     }
-}
-
-/// Serves `router` until the drain stage, then lets open requests finish.
-///
-/// # Errors
-/// The listener breaks.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: Shutdown,
-) -> std::io::Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { shutdown.drain.wait().await })
-        .await
 }
 
 /// `GET /metrics`, on every role.
