@@ -1,40 +1,83 @@
 #!/bin/sh
-# The world around Nightshift in docker-compose.yml: secrets, a Git repository, and a working tree that
-# follows its base branch, as a GitOps agent would.
+# The world around Nightshift in docker-compose.yml: secrets, a Git repository with some days of history,
+# and a work tree that follows its base branch, as a GitOps agent would. Everything is made once; a
+# start that was cut short is made good by the next.
 set -eu
-umask 027
 
-secret() { # secret FILE: 32 random bytes as hex, made once
-    [ -s "$1" ] || od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$1"
-    chown root:10001 "$1"
-    chmod 640 "$1"
+secrets=/run/nightshift
+git=/srv/git
+live=/srv/live
+rm -f "$live/ready"
+
+# secret NAME MODE: 32 random bytes as hex, for root and the user Nightshift runs as.
+secret() {
+    if [ -s "$secrets/$1" ]; then return; fi
+    (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secrets/$1.new")
+    chown root:10001 "$secrets/$1.new"
+    chmod "$2" "$secrets/$1.new"
+    mv "$secrets/$1.new" "$secrets/$1"
 }
-secret /run/nightshift/agent-token
-secret /run/nightshift/approval.key
-secret /run/nightshift/token
-chmod 755 /run/nightshift
-chmod 644 /run/nightshift/token # Alertmanager runs as a user of its own
+secret agent-token 640
+secret approval.key 640
+secret token 644 # Alertmanager runs as a user of its own.
+chmod 755 "$secrets"
 
-export GIT_AUTHOR_NAME="World" GIT_AUTHOR_EMAIL="world@shop.example"
-export GIT_COMMITTER_NAME="World" GIT_COMMITTER_EMAIL="world@shop.example"
-git config --global --add safe.directory '*'
-if [ ! -d /srv/git/shop.git ]; then
-    git init --quiet --bare --initial-branch=main /srv/git/shop.git
-    git clone --quiet /srv/git/shop.git /srv/live/shop
-    mkdir -p /srv/live/shop/services/checkout /srv/live/shop/docs
-    cat >/srv/live/shop/services/checkout/config.toml <<'TOML'
-pool_size = 32
-service_time_ms = 50
-queue_timeout_ms = 300
+umask 022 # The service runs as another user and reads what is pulled below.
+git config --global --replace-all safe.directory '*'
+
+# commit NAME MINUTES_AGO MESSAGE
+commit() {
+    mail="$(echo "$1" | tr 'A-Z' 'a-z')@example.org"
+    at="@$(($(date +%s) - $2 * 60)) +0000"
+    git -C "$tree" add --all
+    GIT_AUTHOR_DATE="$at" GIT_COMMITTER_DATE="$at" \
+        git -C "$tree" -c user.name="$1 Example" -c user.email="$mail" commit --quiet --message "$3"
+}
+
+if [ ! -d "$git/shop.git" ]; then
+    tree=$(mktemp -d)
+    rm -rf "$git/shop.new"
+    git init --quiet --bare --initial-branch=main "$git/shop.new"
+    git init --quiet --initial-branch=main "$tree"
+    mkdir -p "$tree/services/checkout" "$tree/services/payments" "$tree/dashboards" "$tree/docs"
+
+    printf '# Shop\n\nThe services of a small shop and how they are configured.\n' >"$tree/README.md"
+    commit Cleo 4320 "Say what this is"
+    printf '[bank]\ntimeout = "2s"\n' >"$tree/services/payments/config.toml"
+    commit Ben 2880 "payments: first configuration"
+    cat >"$tree/services/checkout/config.toml" <<'TOML'
+# How the checkout service runs.
+
+[pool]
+size = 20
+wait_timeout = "250ms"
+
+[database]
+query_time = "100ms"
+timeout = "1s"
+
+[cache]
+enabled = true
+hit_ratio = 0.25
 TOML
-    echo "# Runbook" >/srv/live/shop/docs/runbook.md
-    git -C /srv/live/shop add --all
-    git -C /srv/live/shop commit --quiet --message "Import the shop"
-    git -C /srv/live/shop push --quiet origin HEAD:main
+    commit Ada 1500 "checkout: first configuration"
+    printf '{"title": "Checkout", "panels": ["requests", "latency"]}\n' >"$tree/dashboards/checkout.json"
+    commit Cleo 45 "dashboards: checkout"
+    printf '# Checkout\n\nRequests fail: look at the pool and at its queue.\n' >"$tree/docs/checkout.md"
+    commit Cleo 12 "docs: what to do when checkout fails"
+
+    git -C "$tree" push --quiet "$git/shop.new" HEAD:main
+    mv "$git/shop.new" "$git/shop.git"
+    rm -rf "$tree"
 fi
-chown -R 10001:10001 /srv/git
-chmod -R a+rX /srv/live
-touch /srv/live/ready
+chown -R 10001:10001 "$git"
+
+if [ ! -d "$live/shop" ]; then
+    rm -rf "$live/shop.new"
+    git clone --quiet "$git/shop.git" "$live/shop.new"
+    mv "$live/shop.new" "$live/shop"
+fi
+touch "$live/ready"
 while sleep 2; do
-    git -C /srv/live/shop pull --quiet --ff-only || echo "pull failed; trying again"
+    git -C "$live/shop" pull --quiet --ff-only || echo "pull failed; trying again"
 done

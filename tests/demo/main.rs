@@ -5,13 +5,16 @@
 //! queue, time out and fail. It reads its file again when the content changes, so that deploying is
 //! pulling.
 //!
+//! `demo-service load` is the traffic that goes with it.
+//!
 //! Never: a failure that is drawn or pretended. Only the time of a database query is.
 #![forbid(unsafe_code)]
 
 mod config;
+mod load;
 mod metrics;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -45,13 +48,22 @@ struct Service {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     runtime::telemetry::init_logs("info", LogFormat::Text);
-    let (listen, path) = arguments(std::env::args().skip(1))?;
+    let mut given = std::env::args().skip(1).peekable();
+    if given.next_if(|word| word == "load").is_some() {
+        return load::run(load::Plan::from_arguments(given)?).await;
+    }
+    let (listen, path) = arguments(given)?;
+    serve(&listen, &path).await
+}
+
+/// The service, until SIGTERM or SIGINT.
+async fn serve(listen: &str, path: &Path) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = SystemClock::new();
     let shutdown = Shutdown::new();
     let supervisor = Supervisor::new(shutdown.clone(), Arc::clone(&clock));
 
-    let service = Arc::new(Service::new(Watched::open(&path).await?, clock));
-    let listener = tokio::net::TcpListener::bind(&listen).await;
+    let service = Arc::new(Service::new(Watched::open(path).await?, clock));
+    let listener = tokio::net::TcpListener::bind(listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {listen}"))?;
     tracing::info!(address = %listener.local_addr()?, config = %path.display(), "listening");
 
@@ -81,7 +93,8 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> anyhow::Result<(String, PathBuf)> {
-    const USAGE: &str = "usage: demo-service --listen 127.0.0.1:8000 --config checkout.toml";
+    const USAGE: &str =
+        "usage: demo-service --listen 127.0.0.1:8000 --config checkout.toml, or demo-service load";
     let (mut listen, mut config) = (None, None);
     while let Some(name) = given.next() {
         let value = given.next().context(USAGE)?;

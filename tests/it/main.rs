@@ -4,6 +4,7 @@
 mod a2a;
 mod bus;
 mod crash;
+mod deploy;
 mod e2e;
 mod world;
 mod world_evidence;
