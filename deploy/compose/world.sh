@@ -9,17 +9,27 @@ git=/srv/git
 live=/srv/live
 rm -f "$live/ready"
 
-# secret NAME MODE: 32 random bytes as hex, for root and the user Nightshift runs as.
+# secret NAME: 32 random bytes as hex, for root and the user Nightshift runs as.
 secret() {
     if [ -s "$secrets/$1" ]; then return; fi
-    (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secrets/$1.new")
-    chown root:10001 "$secrets/$1.new"
-    chmod "$2" "$secrets/$1.new"
+    od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secrets/$1.new"
+    keep "$1" root:10001 640
+}
+
+# keep NAME OWNER MODE: the new file takes its place once only its owner can read it.
+keep() {
+    chown "$2" "$secrets/$1.new"
+    chmod "$3" "$secrets/$1.new"
     mv "$secrets/$1.new" "$secrets/$1"
 }
-secret agent-token 640
-secret approval.key 640
-secret token 644 # Alertmanager runs as a user of its own.
+
+umask 077
+secret agent-token
+secret approval.key
+secret token
+# Alertmanager runs as nobody and can read its own copy only.
+cp "$secrets/token" "$secrets/alertmanager-token.new"
+keep alertmanager-token 65534:65534 400
 chmod 755 "$secrets"
 
 umask 022 # The service runs as another user and reads what is pulled below.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::nightshift::program;
 
 use super::files::{effective, list, port, root, span, strings, text, word, yaml};
@@ -211,7 +211,13 @@ fn who_calls_whom_agrees_with_who_listens() {
     must_listen(&url);
     assert!(url.ends_with("/webhook/alertmanager"), "{url}");
     let token = &webhook["http_config"]["authorization"]["credentials_file"];
-    assert_eq!(*token, config["hook"]["auth"]["token_files"][0]);
+    let copied =
+        word(&config["hook"]["auth"]["token_files"][0]).replace("/token", "/alertmanager-token");
+    assert_eq!(
+        *token,
+        json!(copied),
+        "the world copies the one to the other"
+    );
 
     let load = command(&services()["load"]).expect("our image");
     must_listen(&load[3]);
@@ -236,13 +242,16 @@ fn every_path_is_mounted_where_it_is_read() {
         ("hook", vec![&token, &key]),
         ("agents", vec![&agent_token, &key]),
         ("dispatcher", vec![&agent_token]),
-        ("alertmanager", vec![&token]),
         ("world", vec![&token, &agent_token, &key]),
     ] {
         for path in paths {
             mounted(service, path);
         }
     }
+    let alertmanager = yaml("deploy/compose/alertmanager.yml");
+    let webhook = &alertmanager["receivers"][0]["webhook_configs"][0];
+    let copy = &webhook["http_config"]["authorization"]["credentials_file"];
+    mounted("alertmanager", &word(copy));
     let remote = word(&config["repositories"][0]["remote"]);
     mounted("agents", &remote);
     mounted("agents", &word(&config["data_dir"]));
@@ -250,7 +259,7 @@ fn every_path_is_mounted_where_it_is_read() {
     for made in [&token, &agent_token, &key] {
         let name = made.rsplit('/').next().unwrap_or_default();
         assert!(
-            script.contains(&format!("\nsecret {name} 6")),
+            script.contains(&format!("\nsecret {name}\n")),
             "nobody makes {made}"
         );
     }
@@ -263,6 +272,7 @@ fn every_path_is_mounted_where_it_is_read() {
 #[test]
 fn the_image_and_the_script_agree_on_the_user() {
     let dockerfile = text("Dockerfile");
+    assert!(text("deploy/compose/world.sh").contains(&format!("keep \"$1\" root:{USER} 640")));
     assert!(dockerfile.contains(&format!("\nUSER {USER}\n")));
     assert!(dockerfile.contains(&format!("--uid {USER} ")));
     for file in ["world.sh", "break-checkout", "merge-draft"] {
@@ -272,7 +282,8 @@ fn the_image_and_the_script_agree_on_the_user() {
             .filter(|line| line.trim().starts_with("chown"));
         assert!(owners.clone().count() >= 1, "{file}");
         for line in owners {
-            assert!(line.contains(&format!(":{USER} ")), "{file}: {line}");
+            let given = line.contains("\"$2\"") || line.contains(&format!(":{USER} "));
+            assert!(given, "{file}: {line}");
         }
     }
 }

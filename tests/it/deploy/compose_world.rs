@@ -371,7 +371,13 @@ async fn the_world_is_made_once_and_followed() {
     let secret = engine.below("/run/nightshift");
     assert_eq!(mode(&secret.join("approval.key")), 0o640);
     assert_eq!(mode(&secret.join("agent-token")), 0o640);
-    assert_eq!(mode(&secret.join("token")), 0o644);
+    assert_eq!(mode(&secret.join("token")), 0o640);
+    let copy = secret.join("alertmanager-token");
+    assert_eq!(mode(&copy), 0o400);
+    assert_eq!(
+        std::fs::read_to_string(copy).expect("a copy"),
+        secrets[0][0]
+    );
 
     engine.up("world", &[]);
     until("the world", SOON, async || ready.exists().then_some(()))
