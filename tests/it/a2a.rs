@@ -184,6 +184,7 @@ async fn remote(kind: Kind) -> anyhow::Result<Subject> {
         entropy: Arc::new(SeededEntropy::new(1)),
         supervisor: supervisor.clone(),
         token: None,
+        sole_owner: false,
         config: config.clone(),
     })?;
     let shutdown = supervisor.shutdown().clone();

@@ -56,6 +56,9 @@ pub struct Parts {
     pub supervisor: Supervisor,
     /// What callers must show; anybody may call if there is none.
     pub token: Option<Secret>,
+    /// Nobody else works on tasks in this store as long as this process lives, as with a store that
+    /// one process holds. Whoever else owns a task is then dead, and its lease is not waited for.
+    pub sole_owner: bool,
     /// Limits.
     pub config: Config,
 }

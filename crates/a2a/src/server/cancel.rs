@@ -40,7 +40,7 @@ pub(super) async fn cancel(core: &Core, id: &TaskId) -> Result<Record, sdk::A2AE
             State::Working | State::InputRequired => {}
         }
         let now = core.clock.now();
-        let elsewhere = record.is_held_elsewhere(&core.tasks.instance, now);
+        let elsewhere = core.tasks.is_held_elsewhere(&record, now);
         if elsewhere && record.cancel_asked {
             if cx
                 .bound(core.clock.sleep(core.config.poll.0))

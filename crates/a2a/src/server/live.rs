@@ -69,6 +69,7 @@ impl Core {
             clock: parts.clock.clone(),
             agent: agent.card().name.clone(),
             instance,
+            sole_owner: parts.sole_owner,
             lease: config.lease.0,
             ttl: config.task_ttl.0,
         };

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use a2a::Config;
 use incident::ports::{Agent as _, Clock as _};
 use runtime::SystemClock;
+use runtime::config::Span;
 use serde_json::json;
 
 use crate::world::*;
@@ -40,6 +42,42 @@ async fn a_restart_in_the_middle_is_not_noticed() {
     assert_eq!(interrupted, output(whole));
     let id = call(&process, "ListTasks", json!({})).await["result"]["totalSize"].clone();
     assert_eq!(id, json!(2));
+}
+
+#[tokio::test]
+async fn the_sole_owner_of_a_store_takes_over_at_once() {
+    let store = store();
+    let first = Scripted::named("script-agent");
+    let started = message("m1", &json!({"do": "wait"}));
+    let forever = Config {
+        lease: Span::secs(3600),
+        ..quick()
+    };
+    let process = Process::start(Setup {
+        config: forever.clone(),
+        ..Setup::new(&first, &store)
+    })
+    .await;
+    let mut at_once = started.clone();
+    at_once["configuration"] = json!({"returnImmediately": true});
+    call(&process, "SendMessage", at_once).await;
+    until("the first runs", || first.runs("m1") == 1).await;
+    process.kill();
+    let second = Scripted::named("script-agent");
+    second.gate.cancel();
+    let process = Process::start(Setup {
+        config: forever,
+        seed: 2,
+        sole_owner: true,
+        ..Setup::new(&second, &store)
+    })
+    .await;
+    let taken = call(&process, "SendMessage", started).await;
+    assert_eq!(
+        taken["result"]["task"]["status"]["state"], "TASK_STATE_COMPLETED",
+        "{taken}"
+    );
+    assert_eq!((first.runs("m1"), second.runs("m1")), (1, 1));
 }
 
 #[tokio::test]

@@ -150,6 +150,7 @@ pub(crate) struct Setup {
     pub(crate) token: Option<Secret>,
     pub(crate) addr: SocketAddr,
     pub(crate) seed: u64,
+    pub(crate) sole_owner: bool,
 }
 
 impl Setup {
@@ -161,6 +162,7 @@ impl Setup {
             token: None,
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
             seed: 1,
+            sole_owner: false,
         }
     }
 }
@@ -186,6 +188,7 @@ impl Process {
                 entropy: Arc::new(SeededEntropy::new(setup.seed)),
                 supervisor: owner.clone(),
                 token: setup.token,
+                sole_owner: setup.sole_owner,
                 config: Config {
                     public_url: format!("http://{addr}"),
                     ..setup.config

@@ -39,6 +39,8 @@ pub(super) fn router(ground: &Ground, names: &[&str]) -> Result<Router> {
         entropy: ground.entropy.clone(),
         supervisor: ground.back.clone(),
         token: ground.config.agent_token()?,
+        // The embedded bus is one file, held by one process.
+        sole_owner: ground.config.bus.kind == bus::Kind::Embedded,
         config,
     })?;
     Ok(server.router())
