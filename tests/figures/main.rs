@@ -25,6 +25,8 @@ const ROUNDS: usize = 7;
 const WEBHOOKS: usize = 1_000;
 /// Senders at once.
 const SENDERS: usize = 16;
+/// The bearer token that webhooks carry.
+const TOKEN: &str = "figures";
 /// Longest wait for a process to be ready.
 const READY_MAX: Duration = Duration::from_secs(20);
 
@@ -92,15 +94,17 @@ impl Node {
         let folder = tempfile::tempdir()?;
         let (hook, agents) = (free_port()?, free_port()?);
         let config = format!(
-            "data_dir = \"{}\"\n[hook]\nlisten = \"127.0.0.1:{hook}\"\n[agents]\nlisten = \"127.0.0.1:{agents}\"\n[a2a]\npublic_url = \"http://127.0.0.1:{agents}\"\n[log]\nfilter = \"warn\"\n",
+            "data_dir = \"{}\"\n[hook]\nlisten = \"127.0.0.1:{hook}\"\nauth.token_files = [\"token\"]\n[agents]\nlisten = \"127.0.0.1:{agents}\"\n[a2a]\npublic_url = \"http://127.0.0.1:{agents}\"\n[log]\nfilter = \"warn\"\n",
             folder.path().join("data").display(),
         );
         let file = folder.path().join("nightshift.toml");
         std::fs::write(&file, config)?;
+        std::fs::write(folder.path().join("token"), TOKEN)?;
         let http = runtime::http::client(Duration::from_secs(5))?;
         let base = format!("http://127.0.0.1:{hook}");
         let started = Instant::now();
         let child = Command::new(binary)
+            .current_dir(folder.path())
             .args(["--config".as_ref(), file.as_os_str(), role.as_ref()])
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
@@ -150,6 +154,7 @@ async fn webhooks(node: &Node, senders: usize, salt: usize) -> Result<Sample> {
                 let started = Instant::now();
                 let answer = http
                     .post(&url)
+                    .bearer_auth(TOKEN)
                     .header("content-type", "application/json")
                     .body(body)
                     .send()

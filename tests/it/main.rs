@@ -5,6 +5,7 @@ mod a2a;
 mod bus;
 mod crash;
 mod deploy;
+mod drill;
 mod e2e;
 mod world;
 mod world_evidence;
