@@ -2,7 +2,7 @@
 //!
 //! Never: a clock reading or a time zone other than UTC.
 
-use incident::Untrusted;
+use incident::{Series, Untrusted};
 use jiff::{SignedDuration, Timestamp};
 
 /// `12:03:10 UTC`.
@@ -136,6 +136,97 @@ pub(crate) fn shift(before: Option<f64>, after: Option<f64>, unit: &str) -> Stri
         format!("{plain} ({} times)", times(factor))
     } else {
         plain
+    }
+}
+
+/// What a series is called inside a sentence: its name without what stands in brackets at its end.
+pub(crate) fn series_name(series: &Series) -> String {
+    let name = series.name.one_line(80);
+    match name.split_once(" (") {
+        Some((head, _)) if !head.is_empty() && name.ends_with(')') => head.to_owned(),
+        _ => name,
+    }
+}
+
+/// What a series did: `from 0.2 % to 31 % (155 times)`; one that did not exist before has no shift.
+pub(crate) fn course(series: &Series) -> String {
+    match (series.onset, series.before, series.after) {
+        (Some(_), None, Some(after)) => {
+            format!("{}, with no samples before", quantity(after, &series.unit))
+        }
+        (Some(_), before, after) => shift(before, after, &series.unit),
+        (None, before, _) => before.map_or_else(
+            || "no samples".to_owned(),
+            |level| format!("about {}, no clear change", quantity(level, &series.unit)),
+        ),
+    }
+}
+
+/// Whether a series rose, fell or began to exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Rose,
+    Fell,
+    Began,
+}
+
+impl Way {
+    pub(crate) fn of(series: &Series) -> Self {
+        match (series.before, series.after) {
+            (Some(before), Some(after)) if after < before => Self::Fell,
+            (None, _) => Self::Began,
+            _ => Self::Rose,
+        }
+    }
+
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Self::Rose => "rose",
+            Self::Fell => "fell",
+            Self::Began => "began",
+        }
+    }
+}
+
+/// [`course`] in few words, with the time: `0.2 % to 31 % at 12:03:00`.
+pub(crate) fn course_short(series: &Series) -> String {
+    let amount = |value| quantity(value, &series.unit);
+    let at = series.onset.map(|at| at.strftime("%H:%M:%S").to_string());
+    match (at, series.before, series.after) {
+        (Some(at), Some(before), Some(after)) => {
+            format!("{} to {} at {at}", amount(before), amount(after))
+        }
+        (Some(at), None, Some(after)) => format!("none, {} from {at}", amount(after)),
+        (Some(at), _, None) => format!("moved at {at}"),
+        (None, _, _) => course(series),
+    }
+}
+
+/// With a capital at its beginning.
+pub(crate) fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+/// With a small letter at its beginning, to follow a colon.
+pub(crate) fn lower(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(chars).collect()
+    })
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(crate) fn list<T: AsRef<str>>(items: &[T]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.as_ref().to_owned(),
+        [head @ .., last] => {
+            let head: Vec<&str> = head.iter().map(AsRef::as_ref).collect();
+            format!("{} and {}", head.join(", "), last.as_ref())
+        }
     }
 }
 

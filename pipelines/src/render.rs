@@ -6,10 +6,12 @@
 //!
 //! Never: a sentence, number or judgement of their own; a script, a remote resource, a live mention.
 
+mod aside;
 mod escape;
 #[cfg(test)]
 mod hostile;
 mod html;
+mod hunks;
 mod json;
 mod markdown;
 mod plot;

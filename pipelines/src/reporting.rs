@@ -17,6 +17,8 @@ use incident::report::{ChangeOutcome, Claim, Moment, VERSION};
 use incident::{Diagnosis, Evidence, EvidenceId, Fact, Incident, Report};
 use jiff::Timestamp;
 
+pub(crate) use cause::{CANDIDATES_TOLD, own_facts};
+pub(crate) use impact::repeats;
 pub use proposal::proposal;
 
 /// What a report is made of.
@@ -53,7 +55,7 @@ pub fn compose(inputs: Inputs<'_>) -> Report {
         alerts: incident.members.len() as u64 + incident.members_left_out,
         started_at: incident.started_at,
         resolved_at: incident.resolved_at,
-        impact: impact::claims(incident, &inputs.diagnosis, &evidence),
+        impact: impact::claims(incident, &evidence),
         cause: cause::claims(&inputs.diagnosis, &evidence),
         timeline: timeline::moments(&inputs, &evidence),
         next_steps: steps::steps(&inputs),

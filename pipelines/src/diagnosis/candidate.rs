@@ -24,6 +24,8 @@ pub(super) struct Candidate {
     pub(super) cause: Cause,
     /// Ties are broken by this and by nothing that depends on order.
     pub(super) tie: String,
+    /// Whether a metric shows that it runs.
+    pub(super) runs: bool,
     prior: f64,
     reasons: Vec<(Kind, Reason)>,
 }
@@ -35,6 +37,7 @@ impl Candidate {
             mechanism: String::new(),
             cause,
             tie,
+            runs: false,
             prior,
             reasons: Vec::new(),
         }

@@ -1,11 +1,11 @@
 //! Weighs each commit of the window.
 
-use incident::{Cause, Change, EvidenceId};
+use incident::{Cause, Change, EvidenceId, Series};
 use jiff::SignedDuration;
 
 use super::Config;
 use super::candidate::{Candidate, Kind};
-use super::edits::{self, Edits};
+use super::edits::{self, Edit, Edits};
 use super::mechanism;
 use super::picture::{Picture, Traffic};
 use super::weights;
@@ -38,6 +38,7 @@ pub(super) fn weigh(picture: &Picture<'_>, config: &Config) -> Vec<Candidate> {
             weigher.place(&mut candidate);
             weigher.words(&rarity, &mut candidate);
             weigher.mechanism(&mut candidate);
+            weigher.runs(&mut candidate);
             weigher.contrast(&mut candidate);
             candidate
         })
@@ -59,6 +60,29 @@ fn begin(id: EvidenceId, change: &Change) -> Candidate {
     let tie = format!("{} {} {}", change.at, change.repository, change.commit);
     Candidate::new(entity, cause, weights::CHANGE, tie)
 }
+
+/// Words shown to a reader; more says no more.
+const WORDS_SHOWN: usize = 4;
+
+/// Whether a series that shares a word with a setting went from its old value to its new one.
+fn shows(series: &Series, edit: &Edit) -> bool {
+    let Edit::Knob(knob) = edit else { return false };
+    let near = |written: &str, seen: Option<f64>| {
+        let value = written.trim_matches(['"', '\'']).parse::<f64>();
+        let (Ok(value), Some(seen)) = (value, seen) else {
+            return false;
+        };
+        (value - seen).abs() <= 1e-3 * value.abs()
+    };
+    let named = words::of(series.name.expose(), NAME_WORDS_MAX);
+    let shared = words::of(&knob.name, NAME_WORDS_MAX)
+        .iter()
+        .any(|word| words::telling(word) && named.contains(word));
+    shared && near(&knob.from, series.before) && near(&knob.to, series.after)
+}
+
+/// Words of a name that are read.
+const NAME_WORDS_MAX: usize = 32;
 
 struct Weigher<'a> {
     picture: &'a Picture<'a>,
@@ -153,7 +177,7 @@ impl Weigher<'_> {
             .collect();
         let subject = |words: &Words| self.picture.names.contains(words);
         if services.iter().any(subject) {
-            let text = "It reaches the service that the alert is about.";
+            let text = "It reaches the alert's service.";
             candidate.because(
                 Kind::Place,
                 weights::PLACE_SERVICE,
@@ -199,18 +223,64 @@ impl Weigher<'_> {
             own.retain(|word| !name.contains(word));
         }
         let (weight, shared) = rarity.shared(&own, &self.picture.symptom);
-        let mut evidence = self.picture.moved_evidence();
-        evidence.extend(&self.picture.alerts);
-        let text = if shared.is_empty() {
-            "It edits nothing that the alert or the metrics speak of.".to_owned()
+        let (text, evidence) = if shared.is_empty() {
+            let mut evidence = self.picture.moved_evidence();
+            evidence.extend(&self.picture.alerts);
+            let text = "It edits nothing that the alert or the metrics speak of.";
+            (text.to_owned(), evidence)
         } else {
-            let shown: Vec<&str> = shared.into_iter().take(4).collect();
-            format!(
-                "It edits what the alert and the metrics speak of: {}.",
-                shown.join(", ")
-            )
+            let (shown, evidence) = self.spoken(shared);
+            let text = format!("It edits what the alert and the metrics speak of: {shown}.");
+            (text, evidence)
         };
         candidate.because(Kind::Words, weight, text, self.cite(evidence));
+    }
+
+    /// The words of these stems as the symptom has them, the telling ones, with who speaks them.
+    fn spoken(&self, mut stems: Vec<&str>) -> (String, Vec<EvidenceId>) {
+        if stems.iter().any(|stem| words::vivid(stem)) {
+            stems.retain(|stem| words::vivid(stem));
+        }
+        let spoken: Vec<(String, Vec<EvidenceId>)> = stems
+            .into_iter()
+            .filter_map(|stem| self.picture.spoken(stem))
+            .take(WORDS_SHOWN)
+            .collect();
+        let evidence = spoken.iter().flat_map(|(_, ids)| ids.iter().copied());
+        let evidence = evidence.collect();
+        let shown: Vec<String> = spoken.into_iter().map(|(word, _)| word).collect();
+        (shown.join(", "), evidence)
+    }
+
+    /// A metric that shows the new value: what was edited is what runs.
+    fn runs(&self, candidate: &mut Candidate) {
+        let tolerance = self.config.tolerance();
+        let found = self.picture.series.iter().find_map(|seen| {
+            let at = seen.series.onset?;
+            let in_time = self.change.at.duration_since(at) <= tolerance;
+            let edit = self
+                .edits
+                .found
+                .iter()
+                .find(|edit| shows(seen.series, edit))?;
+            in_time.then_some((seen, at, edit))
+        });
+        if let Some((seen, at, _)) = found {
+            let text = format!(
+                "It runs: {} {} {} at {}.",
+                phrase::series_name(seen.series),
+                phrase::Way::of(seen.series).verb(),
+                phrase::course(seen.series),
+                phrase::clock(at)
+            );
+            candidate.runs = true;
+            candidate.because(
+                Kind::Contrast,
+                weights::RUNS,
+                text,
+                self.cite(vec![seen.id]),
+            );
+        }
     }
 
     /// Code that is gone and that the symptom misses by name.
@@ -222,15 +292,11 @@ impl Weigher<'_> {
             .intersection(&self.picture.symptom)
             .filter(|word| words::telling(word) && !is_name(word))
             .map(String::as_str)
-            .take(4)
             .collect();
         if !missed.is_empty() {
-            let text = format!(
-                "What it removes is what the alert and the metrics speak of: {}.",
-                missed.join(", ")
-            );
-            let mut evidence = self.picture.moved_evidence();
-            evidence.extend(&self.picture.alerts);
+            let (shown, evidence) = self.spoken(missed);
+            let text =
+                format!("What it removes is what the alert and the metrics speak of: {shown}.");
             let weight = weights::REMOVAL_NAMED;
             candidate.because(Kind::Mechanism, weight, text, self.cite(evidence));
         }
@@ -245,7 +311,7 @@ impl Weigher<'_> {
         candidate.mechanism = format!("{} {}", found.act, found.effect);
         let mut evidence = Vec::new();
         if found.is_limit {
-            evidence = self.picture.moved_evidence();
+            evidence = self.picture.worst_of_each_role();
         }
         let text = if found.weight > 0.0 {
             found.act
@@ -258,7 +324,7 @@ impl Weigher<'_> {
     fn contrast(&self, candidate: &mut Candidate) {
         let picture = self.picture;
         if picture.moved.is_empty() && !picture.still.is_empty() {
-            let text = "None of the metrics that were looked at moved.";
+            let text = "None of the metrics that were looked at got worse.";
             let still = picture.still.iter().map(|seen| seen.id);
             let evidence: Vec<EvidenceId> = still.collect();
             candidate.because(

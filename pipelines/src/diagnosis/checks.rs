@@ -24,13 +24,17 @@ pub(super) fn suggest(
     let commits: Vec<String> = open.iter().filter_map(|c| short(c)).take(3).collect();
     match verdict {
         Verdict::Confirmed | Verdict::Likely => {
-            if let Some(commit) = open.first().and_then(|c| short(c)) {
+            let unseen = open.first().filter(|c| !c.runs);
+            if let Some(commit) = unseen.and_then(|c| short(c)) {
                 checks.push(format!(
-                    "See that commit {commit} is in the version that runs."
+                    "Check that commit {commit} is in the version that runs."
                 ));
             }
             if open.first().is_some_and(|c| c.cause == Cause::Load) {
-                checks.push("See where the extra requests come from.".to_owned());
+                checks.push(
+                    "Find out where the extra requests come from; limit them there if they can wait."
+                        .to_owned(),
+                );
                 checks.push(
                     "See whether more replicas would help, and whether a quota stops them."
                         .to_owned(),
@@ -60,19 +64,25 @@ pub(super) fn suggest(
             );
         }
     }
-    if picture.traffic == Traffic::Unknown {
-        checks.push("Look at the number of requests; nobody measured it here.".to_owned());
-    }
-    if picture.onset.shown_by.is_none() && verdict != Verdict::NoFault {
-        checks
-            .push("Look at the alert's metric by hand; no series shows when it began.".to_owned());
-    }
-    for gap in gaps {
-        checks.push(format!(
-            "Look by hand at what {} could not read: {}.",
-            gap.source, gap.what
-        ));
+    checks.extend(unmeasured(picture, verdict));
+    if verdict == Verdict::Inconclusive && !gaps.is_empty() {
+        checks.push("Fill in what is listed as not known; it may hold the cause.".to_owned());
     }
     checks.truncate(CHECKS_MAX);
     checks
+}
+
+/// What a person has to measure because no metric says it.
+fn unmeasured(picture: &Picture<'_>, verdict: Verdict) -> Option<String> {
+    let no_onset = picture.onset.shown_by.is_none() && verdict != Verdict::NoFault;
+    let no_traffic = picture.traffic == Traffic::Unknown;
+    let text = match (no_onset, no_traffic) {
+        (true, true) => {
+            "Look at the alert's metric and at the number of requests by hand: when did it begin, did load rise?"
+        }
+        (true, false) => "Look at the alert's metric by hand; no series shows when it began.",
+        (false, true) => "Look at the number of requests by hand; no series shows it.",
+        (false, false) => return None,
+    };
+    Some(text.to_owned())
 }

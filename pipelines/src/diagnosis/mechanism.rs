@@ -243,7 +243,7 @@ fn of_knob(knob: &Knob, seen: &BTreeSet<SeriesRole>) -> Mechanism {
         let effect = format!("{effect}.");
         return Mechanism {
             act,
-            effect: capital(&effect),
+            effect: crate::phrase::capital(&effect),
             weight: if fits {
                 weights::KNOB_FITS * strength * certainty
             } else {
@@ -267,11 +267,4 @@ fn of_knob(knob: &Knob, seen: &BTreeSet<SeriesRole>) -> Mechanism {
         },
         is_limit: false,
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
 }

@@ -1,5 +1,7 @@
 //! Weighs the causes that are no commit: load, a full resource, something outside.
 
+use std::collections::BTreeSet;
+
 use incident::diagnosis::RuledOut;
 use incident::{Cause, EvidenceId, SeriesRole};
 
@@ -20,14 +22,14 @@ pub(super) fn load(picture: &Picture<'_>, config: &Config) -> Result<Candidate, 
     };
     match picture.traffic {
         Traffic::Unknown => Err(None),
-        Traffic::Steady { id, fell: false } => out(
-            "Traffic did not rise, so load does not explain it.".to_owned(),
-            id,
-        ),
-        Traffic::Steady { id, fell: true } => out(
-            "Traffic fell; less load is a consequence here, not the cause.".to_owned(),
-            id,
-        ),
+        Traffic::Steady { id, fell: false } => out(steady(picture, id), id),
+        Traffic::Steady { id, fell: true } => {
+            let course = course(picture, id);
+            out(
+                format!("Traffic fell{course}; less load is a consequence here, not the cause."),
+                id,
+            )
+        }
         Traffic::Surged { id, factor, at, .. } => {
             let lag = at.duration_since(picture.onset.at);
             if lag > config.tolerance() {
@@ -40,6 +42,31 @@ pub(super) fn load(picture: &Picture<'_>, config: &Config) -> Result<Candidate, 
             }
             Ok(surge(picture, id, factor))
         }
+    }
+}
+
+/// ` from 42/s to 10/s`, with a space before it.
+fn course(picture: &Picture<'_>, id: EvidenceId) -> String {
+    let seen = picture.series.iter().find(|seen| seen.id == id);
+    let course = seen.map_or_else(String::new, |seen| {
+        let (before, after) = (seen.series.before, seen.series.after);
+        phrase::shift(before, after, &seen.series.unit)
+    });
+    if course.is_empty() {
+        course
+    } else {
+        format!(" {course}")
+    }
+}
+
+fn steady(picture: &Picture<'_>, id: EvidenceId) -> String {
+    let seen = picture.series.iter().find(|seen| seen.id == id);
+    let level = seen
+        .filter(|seen| !seen.series.moved())
+        .and_then(|seen| Some(phrase::quantity(seen.series.before?, &seen.series.unit)));
+    match level {
+        Some(level) => format!("Traffic stayed at about {level}, so load does not explain it."),
+        None => "Traffic did not rise much, so load does not explain it.".to_owned(),
     }
 }
 
@@ -56,28 +83,28 @@ fn surge(picture: &Picture<'_>, id: EvidenceId, factor: f64) -> Candidate {
         Traffic::Surged { before, after, .. } => (before, after),
         _ => (None, None),
     };
-    let text = match (before, after) {
-        (Some(before), Some(after)) => format!(
-            "Traffic rose {} times, from {} to {} a second, before or with the onset.",
-            phrase::times(factor),
-            phrase::number(before),
-            phrase::number(after)
-        ),
-        _ => format!(
-            "Traffic rose {} times before or with the onset.",
-            phrase::times(factor)
-        ),
-    };
+    let unit = picture.series.iter().find(|seen| seen.id == id);
+    let unit = unit.map_or("", |seen| seen.series.unit.as_str());
+    let text = format!(
+        "Traffic rose {} before or with the onset.",
+        phrase::shift(before, after, unit)
+    );
     let mut evidence = picture.onset_evidence();
     evidence.push(id);
     load.because(Kind::Time, weights::SURGE * share, text, evidence);
     if !picture.moved.is_empty() {
-        let mut evidence = picture.moved_evidence();
+        let mut evidence = picture.worst_of_each_role();
         evidence.push(id);
-        let text = "Errors, latency or saturation grew with it.".to_owned();
+        let grown = picture.moved.iter().map(|seen| seen.series.role);
+        let grown: BTreeSet<SeriesRole> = grown.filter(|r| *r != SeriesRole::Alert).collect();
+        let grown: Vec<&str> = grown.into_iter().map(SeriesRole::label).collect();
+        let text = match grown.as_slice() {
+            [] => "What the alert measures moved with it.".to_owned(),
+            some => format!("{} grew with it.", phrase::capital(&phrase::list(some))),
+        };
         load.because(Kind::Mechanism, weights::SURGE_FOLLOWED, text, evidence);
     } else if !picture.still.is_empty() {
-        let text = "None of the metrics that were looked at moved.".to_owned();
+        let text = "None of the metrics that were looked at got worse.".to_owned();
         let still: Vec<EvidenceId> = picture.still.iter().map(|seen| seen.id).collect();
         load.because(Kind::Contrast, weights::NOTHING_MOVED, text, still);
     }
@@ -113,16 +140,20 @@ pub(super) fn saturation(picture: &Picture<'_>, alone: bool, config: &Config) ->
         "~saturation".to_owned(),
     );
     candidate.mechanism = "A resource ran full, and what needs it waits or fails.".into();
-    let shift = phrase::shift(full.series.before, full.series.after, &full.series.unit);
+    let did = match (phrase::Way::of(full.series), full.series.after) {
+        (phrase::Way::Began, Some(after)) => {
+            let level = phrase::quantity(after, &full.series.unit);
+            format!("It has had samples, of {level}, only since")
+        }
+        (phrase::Way::Began, None) => "It began".to_owned(),
+        _ => format!("It went {}", phrase::course(full.series)),
+    };
     let first = others_began_later(picture, full, at, config);
     let (weight, text) = if first {
-        let text = format!("It went {shift} before anything else moved.");
+        let text = format!("{did} before anything else moved.");
         (weights::SATURATED_FIRST, text)
     } else {
-        (
-            weights::SATURATED,
-            format!("It went {shift} together with the rest."),
-        )
+        (weights::SATURATED, format!("{did} together with the rest."))
     };
     candidate.because(Kind::Time, weight, text, [full.id]);
     if alone {

@@ -47,8 +47,10 @@ pub(super) struct Picture<'a> {
     pub(super) alerts: Vec<EvidenceId>,
     /// Series that show trouble and moved, by role and name.
     pub(super) moved: Vec<Seen<'a>>,
-    /// Series that show trouble and did not move.
+    /// Series that show trouble and did not get worse.
     pub(super) still: Vec<Seen<'a>>,
+    /// All series, whatever they did.
+    pub(super) series: Vec<Seen<'a>>,
     pub(super) changes: Vec<(EvidenceId, &'a Change)>,
     /// Repositories without a commit in the window.
     pub(super) quiet: Vec<EvidenceId>,
@@ -58,6 +60,8 @@ pub(super) struct Picture<'a> {
     pub(super) roles: BTreeSet<SeriesRole>,
     /// Stems of the symptom, without the subject's own name.
     pub(super) symptom: Words,
+    /// Where the symptom's words come from: a fact, or none for what the alert itself says.
+    told: Vec<(Option<EvidenceId>, String)>,
     /// Stems of each name the incident goes by.
     pub(super) names: BTreeSet<Words>,
 }
@@ -110,6 +114,7 @@ impl<'a> Picture<'a> {
             }
         }
         series.sort_by_key(|seen| (seen.series.role, seen.series.name.expose(), seen.id));
+        let all = series.clone();
         let (traffic_series, trouble): (Vec<Seen<'_>>, Vec<Seen<'_>>) = series
             .into_iter()
             .partition(|seen| seen.series.role == SeriesRole::Traffic);
@@ -118,7 +123,8 @@ impl<'a> Picture<'a> {
             .partition(|seen| worsened(seen.series, config.score_min));
         let onset = onset(&moved, fired_at, config);
         let names = names(incident, config);
-        let symptom = symptom(incident, evidence, &moved, &names, config);
+        let told = told(incident, evidence, &moved);
+        let symptom = symptom(&told, &names, config);
         let mut roles: BTreeSet<SeriesRole> = moved.iter().map(|seen| seen.series.role).collect();
         roles.remove(&SeriesRole::Alert);
         if roles.is_empty() {
@@ -128,14 +134,32 @@ impl<'a> Picture<'a> {
             alerts,
             moved,
             still,
+            series: all,
             changes: changes.into_values().collect(),
             quiet,
             onset,
             traffic: traffic(&traffic_series, config.score_min),
             roles,
             symptom,
+            told,
             names,
         }
+    }
+
+    /// The word of this stem as the symptom has it, and the facts that speak it.
+    pub(super) fn spoken(&self, stem: &str) -> Option<(String, Vec<EvidenceId>)> {
+        let mut word = None;
+        let mut ids = Vec::new();
+        for (id, text) in &self.told {
+            if let Some(found) = words::find(text, stem) {
+                word = word.or(Some(found));
+                match id {
+                    Some(id) => ids.push(*id),
+                    None => ids.extend(&self.alerts),
+                }
+            }
+        }
+        word.map(|word| (word, ids))
     }
 
     /// The facts that show the onset: a series, or else the alerts.
@@ -144,6 +168,31 @@ impl<'a> Picture<'a> {
             Some(id) => vec![id],
             None => self.alerts.clone(),
         }
+    }
+
+    /// For each kind of trouble, the series that shows it most; the alert's own if there is no other.
+    pub(super) fn worst_of_each_role(&self) -> Vec<EvidenceId> {
+        let of = |role: SeriesRole| {
+            let seen = self.moved.iter().filter(move |s| s.series.role == role);
+            let worst = seen.max_by(|a, b| {
+                let share = |s: &Seen<'_>| s.series.unit == "ratio";
+                share(a)
+                    .cmp(&share(b))
+                    .then(a.series.score.total_cmp(&b.series.score))
+                    .then(b.id.cmp(&a.id))
+            });
+            worst.map(|seen| seen.id)
+        };
+        let roles = [
+            SeriesRole::Errors,
+            SeriesRole::Latency,
+            SeriesRole::Saturation,
+        ];
+        let worst: Vec<EvidenceId> = roles.into_iter().filter_map(of).collect();
+        if worst.is_empty() {
+            return self.moved_evidence();
+        }
+        worst
     }
 
     /// Numbers of the series that moved.
@@ -235,7 +284,9 @@ fn traffic(series: &[Seen<'_>], score_min: f64) -> Traffic {
                     .factor()
                     .is_some_and(|f| f < 1.0 / SURGE_FACTOR_MIN)
         };
-        let telling = series.iter().find(|seen| fell(seen)).or(series.first());
+        // A series without samples before says nothing about whether requests became more.
+        let mut known = series.iter().filter(|seen| seen.series.before.is_some());
+        let telling = known.clone().find(|seen| fell(seen)).or(known.next());
         telling.map_or(Traffic::Unknown, |seen| Traffic::Steady {
             id: seen.id,
             fell: fell(seen),
@@ -257,28 +308,25 @@ fn names(incident: &Incident, config: &Config) -> BTreeSet<Words> {
         .collect()
 }
 
-/// Stems of alert names, annotations and expressions, of the series that moved and of text facts.
-fn symptom(
+/// Alert names, annotations and expressions, the series that moved and text facts.
+fn told(
     incident: &Incident,
     evidence: &[Evidence],
     moved: &[Seen<'_>],
-    names: &BTreeSet<Words>,
-    config: &Config,
-) -> Words {
-    let mut out = Words::new();
-    let mut add = |text: &str| words::collect(text, config.words_max, &mut out);
+) -> Vec<(Option<EvidenceId>, String)> {
+    let mut out = Vec::new();
     for member in incident.members.values() {
-        add(member.alert.expose());
-        add(&expression(member.generator_url.expose()));
+        out.push((None, member.alert.expose().to_owned()));
+        out.push((None, expression(member.generator_url.expose())));
         let prose = |text: &&incident::Untrusted| !text.expose().contains("://");
-        for text in member.annotations.values().filter(prose) {
-            add(text.expose());
-        }
+        let prose = member.annotations.values().filter(prose);
+        out.extend(prose.map(|text| (None, text.expose().to_owned())));
     }
     let is_moved = |id: EvidenceId| moved.iter().any(|seen| seen.id == id);
     let mut sorted: Vec<&Evidence> = evidence.iter().collect();
     sorted.sort_by_key(|e| e.id);
     for item in sorted {
+        let mut add = |text: &str| out.push((Some(item.id), text.to_owned()));
         match &item.observation.fact {
             Fact::Alert { name, .. } => add(name.expose()),
             Fact::Text { text } => add(text.expose()),
@@ -288,6 +336,19 @@ fn symptom(
             }
             _ => {}
         }
+    }
+    out
+}
+
+/// Stems of what was told, without the names the incident goes by.
+fn symptom(
+    told: &[(Option<EvidenceId>, String)],
+    names: &BTreeSet<Words>,
+    config: &Config,
+) -> Words {
+    let mut out = Words::new();
+    for (_, text) in told {
+        words::collect(text, config.words_max, &mut out);
     }
     for name in names {
         out.retain(|word| !name.contains(word));

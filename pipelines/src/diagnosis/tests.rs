@@ -88,11 +88,55 @@ fn a_lowered_limit_before_the_onset_is_named() {
     insta::assert_snapshot!(leading.mechanism, @"It lowers `pool_size` from 50 to 5 in services/checkout/settings.toml. There is less room, so it fills sooner and requests wait or fail.");
     let why: Vec<&str> = diagnosis.ruled_out.iter().map(|r| r.why.as_str()).collect();
     insta::assert_snapshot!(why.join("\n"), @r"
-    Traffic did not rise, so load does not explain it.
+    Traffic stayed at about 42/s, so load does not explain it.
     It reaches other services only. It edits nothing that the alert or the metrics speak of.
     It changes only documentation.
     It landed 2 min after the onset.
     ");
+}
+
+#[test]
+fn a_metric_that_shows_the_new_value_says_that_it_runs() {
+    let pool = |from, to| {
+        let name = "checkout_db_pool_size";
+        let size = series(SeriesRole::Saturation, name, "", (from, to), Some(150));
+        let mut facts = vec![Fact::Series(size)];
+        facts.extend(sample::culprit().into_iter().map(|e| e.observation.fact));
+        check(&number(facts), Verdict::Likely, Some("a"))
+    };
+    let shown = pool(50.0, 5.0);
+    let runs: Vec<&str> = shown
+        .leading()
+        .unwrap()
+        .reasons_for
+        .iter()
+        .map(|r| r.text.as_str())
+        .collect();
+    assert!(
+        runs.contains(&"It runs: checkout_db_pool_size fell from 50 to 5 at 12:02:30 UTC."),
+        "{runs:?}"
+    );
+    assert!(
+        shown
+            .next_checks
+            .iter()
+            .all(|c| !c.contains("version that runs"))
+    );
+    let other = pool(50.0, 20.0);
+    assert!(
+        other
+            .leading()
+            .unwrap()
+            .reasons_for
+            .iter()
+            .all(|r| !r.text.starts_with("It runs"))
+    );
+    assert!(
+        other
+            .next_checks
+            .iter()
+            .any(|c| c.contains("version that runs"))
+    );
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub(super) const UNDONE: f64 = -4.0;
 pub(super) const MERGE: f64 = -1.5;
 
 // Contrast.
+/// A metric shows that the edited value is the one that runs.
+pub(super) const RUNS: f64 = 1.5;
 /// Metrics were looked at and none of them moved.
 pub(super) const NOTHING_MOVED: f64 = -2.0;
 /// Traffic surged first and the commit moves no limit.

@@ -132,6 +132,26 @@ const SHORT: &[(&str, &str)] = &[
 
 /// Adds the stems of `text` to `words`, which grows to at most `limit`.
 pub(super) fn collect(text: &str, limit: usize, words: &mut Words) {
+    tokens(text, |token| {
+        if meaningful(token) && words.len() < limit {
+            words.insert(stem(token));
+        }
+    });
+}
+
+/// The first word of `text` with this stem, in small letters, as it is written there.
+pub(super) fn find(text: &str, wanted: &str) -> Option<String> {
+    let mut found = None;
+    tokens(text, |token| {
+        if found.is_none() && meaningful(token) && stem(token) == wanted {
+            found = Some(token.to_owned());
+        }
+    });
+    found
+}
+
+/// Calls `take` for each word of a text or identifier, in small letters.
+fn tokens(text: &str, mut take: impl FnMut(&str)) {
     let mut current = String::new();
     let mut last = Class::Other;
     let mut chars = text.chars().peekable();
@@ -144,7 +164,7 @@ pub(super) fn collect(text: &str, limit: usize, words: &mut Words) {
             (a, b) => a != b,
         };
         if starts {
-            push(&current, limit, words);
+            take(&current);
             current.clear();
         }
         if class != Class::Other {
@@ -152,7 +172,7 @@ pub(super) fn collect(text: &str, limit: usize, words: &mut Words) {
         }
         last = class;
     }
-    push(&current, limit, words);
+    take(&current);
 }
 
 /// The stems of `text`.
@@ -162,13 +182,10 @@ pub(super) fn of(text: &str, limit: usize) -> Words {
     words
 }
 
-fn push(token: &str, limit: usize, words: &mut Words) {
-    let meaningful = token.chars().count() >= 2
+fn meaningful(token: &str) -> bool {
+    token.chars().count() >= 2
         && token.chars().any(char::is_alphabetic)
-        && GLUE.binary_search(&token).is_err();
-    if meaningful && words.len() < limit {
-        words.insert(stem(token));
-    }
+        && GLUE.binary_search(&token).is_err()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -228,6 +245,14 @@ fn stem(token: &str) -> String {
 /// Whether a stem can link a commit with a symptom.
 pub(super) fn telling(stem: &str) -> bool {
     COMMON.binary_search(&stem).is_err()
+}
+
+/// Stems that link by number but tell a reader little; shown only where there is nothing better.
+const VAGUE: &[&str] = &["durat", "level", "max", "maximum", "set", "size"];
+
+/// Whether a reader learns something from this stem.
+pub(super) fn vivid(stem: &str) -> bool {
+    !VAGUE.contains(&stem)
 }
 
 /// How rare each word is among the commits of a window.
@@ -309,6 +334,16 @@ mod tests {
         check("retries retry", &["retry"]);
         check("the rate of http2 5xx", &["http", "xx"]);
         check("sum by (le) (rate(x[5m]))", &[]);
+    }
+
+    #[test]
+    fn a_stem_is_shown_as_it_was_written() {
+        let check = |text: &str, stem: &str, expect: Option<&str>| {
+            assert_eq!(find(text, stem).as_deref(), expect);
+        };
+        check("DbConnectionsBusy", "connect", Some("connections"));
+        check("the db pool", "databas", Some("db"));
+        check("the db pool", "queu", None);
     }
 
     #[test]

@@ -162,6 +162,7 @@ fn only_our_elements(page: &str) {
             "h2",
             "p",
             "section",
+            "div",
             "ul",
             "ol",
             "li",

@@ -1,12 +1,13 @@
 //! The HTML form: one page that needs nothing but itself.
 
 use incident::report::Claim;
-use incident::{Change, Evidence, EvidenceId, Fact, Report, SeriesRole, Verdict};
+use incident::{Change, Evidence, EvidenceId, Fact, Report, Series, SeriesRole, Verdict};
 
 use super::escape::{self, address, code_line, html as text, html_plain};
 use super::plot;
 use super::view;
 use crate::phrase;
+use crate::reporting::repeats;
 
 /// Plots at the top of the page; every other series is in the evidence as numbers.
 const PLOTS_MAX: usize = 4;
@@ -100,7 +101,7 @@ fn header(report: &Report, out: &mut Vec<String>) {
     let class = if report.partial { "partial" } else { "soft" };
     out.push(format!(
         "<p class=\"{class}\">{}</p>",
-        text(&view::state(report))
+        text(&view::state_since(report))
     ));
     out.push("</header>".to_owned());
 }
@@ -138,16 +139,12 @@ fn steps(steps: &[String]) -> String {
     list("ol", "", &items.collect::<Vec<_>>())
 }
 
-/// The series that moved, those users feel first.
+/// The series that the sentences cite, in their order; where none is cited, those that moved.
 fn plots(report: &Report) -> Vec<String> {
-    let rank = |role| match role {
-        SeriesRole::Alert => 0,
-        SeriesRole::Errors => 1,
-        SeriesRole::Latency => 2,
-        SeriesRole::Saturation => 3,
-        SeriesRole::Traffic => 4,
-    };
-    let mut moved: Vec<(&Evidence, &incident::Series)> = report
+    let claims = report.impact.iter().chain(&report.cause);
+    let cited: Vec<EvidenceId> = claims.flat_map(|c| c.evidence.iter().copied()).collect();
+    let place = |id: EvidenceId| cited.iter().position(|c| *c == id).unwrap_or(cited.len());
+    let mut moved: Vec<(&Evidence, &Series)> = report
         .evidence
         .iter()
         .filter_map(|e| match &e.observation.fact {
@@ -155,39 +152,50 @@ fn plots(report: &Report) -> Vec<String> {
             _ => None,
         })
         .collect();
-    moved.sort_by(|(a, x), (b, y)| {
-        let by_score = y.score.total_cmp(&x.score);
-        rank(x.role)
-            .cmp(&rank(y.role))
-            .then(by_score)
-            .then(a.id.cmp(&b.id))
-    });
-    // The alert's own expression often repeats the error series number for number.
-    let mut drawn_already = Vec::new();
-    moved.retain(|(_, s)| {
-        let key = (
-            s.onset,
-            s.before.map(f64::to_bits),
-            s.after.map(f64::to_bits),
-        );
-        let new = !drawn_already.contains(&key);
-        drawn_already.push(key);
-        new
-    });
-    let drawn = moved.into_iter().filter_map(|(item, series)| {
-        let svg = plot::svg(item, report.started_at)?;
-        let caption = format!(
-            "{}: {}, UTC",
-            series.role.label(),
-            series.name.one_line(120)
-        );
+    moved.sort_by_key(|(e, _)| (place(e.id), e.id));
+    // The alert's own expression often repeats the error series number for number: one drawing, of the
+    // one that has a unit, with the threshold of the one that has it.
+    let mut drawn: Vec<(&Evidence, &Series, Option<f64>)> = Vec::new();
+    for (item, series) in moved {
+        let twin = drawn
+            .iter_mut()
+            .find(|(_, other, _)| repeats(series, other));
+        match twin {
+            None => drawn.push((item, series, series.threshold)),
+            Some((kept, other, threshold)) => {
+                *threshold = threshold.or(series.threshold);
+                if other.role == SeriesRole::Alert {
+                    (*kept, *other) = (item, series);
+                }
+            }
+        }
+    }
+    let figures = drawn.into_iter().filter_map(|(item, series, threshold)| {
+        let svg = plot::svg(item, threshold, report.started_at)?;
+        let caption = match series.role {
+            SeriesRole::Alert => "What the alert measures, times in UTC".to_owned(),
+            role => format!(
+                "{}: {}, times in UTC",
+                phrase::capital(role.label()),
+                series.name.one_line(120)
+            ),
+        };
         Some(format!(
             "<figure>\n<figcaption>{} {}</figcaption>\n{svg}\n</figure>",
             html_plain(&caption),
             cite(&[item.id])
         ))
     });
-    drawn.take(PLOTS_MAX).collect()
+    let figures: Vec<String> = figures.take(PLOTS_MAX).collect();
+    if figures.is_empty() {
+        return figures;
+    }
+    let open = "<div class=\"plots\">".to_owned();
+    let close = "</div>".to_owned();
+    std::iter::once(open)
+        .chain(figures)
+        .chain([close])
+        .collect()
 }
 
 fn change(report: &Report) -> String {
@@ -204,9 +212,15 @@ fn change(report: &Report) -> String {
     out.join("\n")
 }
 
+/// Names of objects and modes, which help no reader.
+pub(super) fn is_object_line(line: &str) -> bool {
+    line.starts_with("index ") || line.starts_with("diff --git ")
+}
+
 fn diff(diff: &str) -> String {
     let lines: Vec<String> = diff
         .lines()
+        .filter(|line| !is_object_line(line))
         .take(DIFF_LINES_MAX)
         .map(|line| {
             let class = match line.as_bytes().first() {
@@ -260,13 +274,8 @@ fn ruled_out(report: &Report) -> String {
 }
 
 fn gaps(report: &Report) -> String {
-    let items = report.diagnosis.gaps.iter();
-    let items = items.map(|gap| {
-        format!(
-            "<li>{}</li>",
-            text(&format!("{} ({}): {}", gap.what, gap.source, gap.why))
-        )
-    });
+    let items = view::gaps(report).into_iter();
+    let items = items.map(|gap| format!("<li>{}</li>", text(&gap)));
     list("ul", "", &items.collect::<Vec<_>>())
 }
 

@@ -15,7 +15,7 @@ pub fn markdown(report: &Report) -> String {
     let mut out = vec![
         format!("# {}", text(&view::headline(report))),
         format!("**{}**", text(&report.title)),
-        text(&view::state(report)),
+        text(&view::state_since(report)),
         "## What is going on".to_owned(),
         claims(&report.impact, "Nothing could be measured."),
         "## What caused it".to_owned(),
@@ -34,13 +34,8 @@ pub fn markdown(report: &Report) -> String {
     out.extend(ruled_out(report));
     if !report.diagnosis.gaps.is_empty() {
         out.push("## Not known".to_owned());
-        let gaps = report.diagnosis.gaps.iter();
-        let lines = gaps.map(|gap| {
-            format!(
-                "- {}",
-                text(&format!("{} ({}): {}", gap.what, gap.source, gap.why))
-            )
-        });
+        let gaps = view::gaps(report).into_iter();
+        let lines = gaps.map(|gap| format!("- {}", text(&gap)));
         out.push(lines.collect::<Vec<_>>().join("\n"));
     }
     if !report.evidence.is_empty() {

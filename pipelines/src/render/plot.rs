@@ -6,17 +6,18 @@ use jiff::Timestamp;
 use super::escape;
 use crate::phrase;
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 210.0;
-const LEFT: f64 = 64.0;
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 190.0;
+const LEFT: f64 = 58.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 42.0;
 const BOTTOM: f64 = 26.0;
 /// Points drawn; longer series are thinned to the extremes of equal slices.
 const POINTS_MAX: usize = 480;
 
-/// Draws the series of `item`, if it is one with at least two points. `fired_at` marks the alert.
-pub(super) fn svg(item: &Evidence, fired_at: Timestamp) -> Option<String> {
+/// Draws the series of `item`, if it is one with at least two points, with the alert's `threshold`;
+/// `fired_at` marks the alert.
+pub(super) fn svg(item: &Evidence, threshold: Option<f64>, fired_at: Timestamp) -> Option<String> {
     let Fact::Series(series) = &item.observation.fact else {
         return None;
     };
@@ -27,7 +28,7 @@ pub(super) fn svg(item: &Evidence, fired_at: Timestamp) -> Option<String> {
         .map(|(at, value)| (seconds(*at), *value))
         .collect();
     let (first, last) = (points.first()?.0, points.last()?.0);
-    let frame = Frame::around(&points, series.threshold, (first, last))?;
+    let frame = Frame::around(&points, threshold, (first, last))?;
     let id = item.id.to_string().to_lowercase();
     let mut out = vec![
         format!(
@@ -44,7 +45,7 @@ pub(super) fn svg(item: &Evidence, fired_at: Timestamp) -> Option<String> {
     ];
     y_axis(&frame, &series.unit, &mut out);
     x_axis(&frame, &mut out);
-    if let Some(threshold) = series.threshold.filter(|t| t.is_finite()) {
+    if let Some(threshold) = threshold.filter(|t| t.is_finite()) {
         let y = frame.y(threshold);
         out.push(format!(
             "<line class=\"threshold\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
@@ -191,8 +192,8 @@ fn x_axis(frame: &Frame, out: &mut Vec<String>) {
         86_400.0,
     ];
     let length = frame.to - frame.from;
-    let step = STEPS.into_iter().find(|s| length / s <= 6.0);
-    let step = step.unwrap_or((length / 6.0 / 86_400.0).ceil() * 86_400.0);
+    let step = STEPS.into_iter().find(|s| length / s <= 5.0);
+    let step = step.unwrap_or((length / 5.0 / 86_400.0).ceil() * 86_400.0);
     let mut tick = (frame.from / step).ceil() * step;
     let base = HEIGHT - BOTTOM;
     for _ in 0..8 {

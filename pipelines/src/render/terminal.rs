@@ -1,9 +1,13 @@
-//! The terminal form: verdict first, at most some sixty lines, for a tired reader.
+//! The terminal form: verdict first, some fifty lines, for a tired reader.
+
+use std::collections::BTreeSet;
 
 use incident::report::{Claim, Moment};
-use incident::{Fact, Report};
+use incident::{Evidence, EvidenceId, Report};
 
+use super::aside;
 use super::escape;
+use super::hunks::{self, Part};
 use super::view;
 use super::wrap;
 use crate::phrase;
@@ -27,11 +31,17 @@ impl Default for TerminalStyle {
 }
 
 /// Lines of diff shown; the draft and the other forms have all.
-const DIFF_LINES_MAX: usize = 30;
+const DIFF_LINES_MAX: usize = 24;
+/// Unchanged lines kept on each side of a change.
+const CONTEXT_MAX: usize = 1;
 /// Candidates shown besides the leading one.
-const SET_ASIDE_MAX: usize = 8;
-/// Moments shown, the last ones.
-const TIMELINE_MAX: usize = 10;
+const SET_ASIDE_MAX: usize = 6;
+/// Lines of the timeline, the last ones.
+const TIMELINE_MAX: usize = 7;
+/// Columns a row's text keeps whatever its end takes.
+const ROW_MIN: usize = 12;
+/// Gaps shown.
+const GAPS_MAX: usize = 5;
 
 #[derive(Clone, Copy)]
 enum Ink {
@@ -94,6 +104,18 @@ impl Page {
         }
     }
 
+    /// One line: the text is cut where it does not fit, its end is not.
+    fn row(&mut self, mark: &str, text: &str, end: &str) {
+        let space = if end.starts_with(' ') { " " } else { "" };
+        let end = format!("{space}{}", escape::terminal(end));
+        let taken = wrap::width(mark) + wrap::width(&end);
+        let room = self.width().saturating_sub(taken).max(ROW_MIN);
+        let text = wrap::cut(&escape::terminal(text), room);
+        let room = self.width().saturating_sub(wrap::width(mark));
+        let line = wrap::cut(&format!("{text}{end}"), room);
+        self.put(Ink::Plain, &format!("{mark}{line}"));
+    }
+
     fn claims(&mut self, claims: &[Claim], none: &str) {
         if claims.is_empty() {
             self.item(Ink::Plain, "  - ", none);
@@ -102,7 +124,7 @@ impl Page {
             self.item(
                 Ink::Plain,
                 "  - ",
-                &format!("{} [{}]", claim.text, view::ids(&claim.evidence)),
+                &format!("{} [{}]", claim.text, view::ids_tight(&claim.evidence)),
             );
         }
     }
@@ -115,8 +137,8 @@ pub fn terminal(report: &Report, style: &TerminalStyle) -> String {
         lines: Vec::new(),
     };
     page.item(Ink::Bold, "", &view::headline(report));
-    page.item(Ink::Plain, "", &report.title);
-    page.item(Ink::Dim, "", &view::state(report));
+    let state = format!("{}: {}", report.title, view::state(report));
+    page.item(Ink::Plain, "", &state);
     page.head("What is going on");
     page.claims(&report.impact, "Nothing could be measured.");
     page.head("What caused it");
@@ -131,41 +153,42 @@ pub fn terminal(report: &Report, style: &TerminalStyle) -> String {
         page.item(Ink::Plain, &format!("  {}. ", i + 1), step);
     }
     change(&mut page, report);
-    timeline(&mut page, report);
-    set_aside(&mut page, report);
-    evidence(&mut page, report);
+    let moments = timeline(&mut page, report);
+    let listed = set_aside(&mut page, report);
+    gaps(&mut page, report);
+    evidence(&mut page, report, &moments, &listed);
     let foot = format!(
         "{}, written {}, {}",
         report.incident,
         phrase::date(report.written_at),
         view::author(report)
     );
-    page.lines.push(String::new());
+    if report.evidence.is_empty() {
+        page.lines.push(String::new());
+    }
     page.item(Ink::Dim, "", &foot);
     page.lines.push(String::new());
     page.lines.join("\n")
 }
 
 fn change(page: &mut Page, report: &Report) {
-    let (state, proposal) = view::change(report);
-    page.head("Proposed change");
-    page.item(Ink::Plain, "  ", &state);
+    let (what, state, proposal) = view::change_short(report);
+    page.lines.push(String::new());
+    page.item(Ink::Bold, "", &format!("Proposed change: {what}"));
+    if !state.is_empty() {
+        page.item(Ink::Plain, "  ", &state);
+    }
     let Some(proposal) = proposal else { return };
     page.item(Ink::Plain, "  risk: ", &proposal.risk);
     page.item(Ink::Plain, "  undo: ", &proposal.undo);
-    let lines: Vec<&str> = proposal
-        .preview
-        .diff
-        .lines()
-        .filter(|line| !line.starts_with("diff --git ") && !line.starts_with("index "))
-        .collect();
-    for line in lines.iter().take(DIFF_LINES_MAX) {
-        let ink = match line.as_bytes().first() {
-            _ if line.starts_with("+++ ") || line.starts_with("--- ") => Ink::Bold,
-            Some(b'+') => Ink::Green,
-            Some(b'-') => Ink::Red,
-            Some(b'@') => Ink::Cyan,
-            _ => Ink::Plain,
+    let lines = hunks::short(&proposal.preview.diff, CONTEXT_MAX);
+    for (part, line) in lines.iter().take(DIFF_LINES_MAX) {
+        let ink = match part {
+            Part::File => Ink::Bold,
+            Part::Added => Ink::Green,
+            Part::Removed => Ink::Red,
+            Part::Gap => Ink::Cyan,
+            Part::Same => Ink::Plain,
         };
         let room = page.width().saturating_sub(4);
         let shown = wrap::cut(&escape::defuse(&escape::code_line(line)), room);
@@ -177,85 +200,121 @@ fn change(page: &mut Page, report: &Report) {
     }
 }
 
-fn timeline(page: &mut Page, report: &Report) {
-    page.head("When (UTC)");
-    // When the report was written stands at the foot, what was ruled out in its own section.
-    let told: Vec<_> = report
+/// A line each, those of one second together; answers the facts that are cited.
+fn timeline(page: &mut Page, report: &Report) -> Vec<EvidenceId> {
+    // When the report was written stands at the foot, what is not the cause in its own section.
+    let aside: Vec<EvidenceId> = aside::rows(report)
+        .into_iter()
+        .filter(|row| row.is_whole)
+        .flat_map(|row| row.ids)
+        .collect();
+    let told_there = |m: &Moment| m.evidence.is_some_and(|id| aside.contains(&id));
+    let told = report
         .timeline
         .iter()
-        .filter(|m| m.at < report.written_at && !is_ruled_out(report, m))
-        .collect();
-    for moment in told.iter().skip(told.len().saturating_sub(TIMELINE_MAX)) {
-        let cited = moment
-            .evidence
-            .map_or_else(String::new, |id| format!(" [{id}]"));
-        let mark = format!("  {}  ", moment.at.strftime("%H:%M:%S"));
-        page.item(Ink::Plain, &mark, &format!("{}{cited}", moment.text));
+        .filter(|m| m.at < report.written_at && !told_there(m));
+    let mut rows: Vec<(String, String, Vec<EvidenceId>)> = Vec::new();
+    for moment in told {
+        let at = moment.at.strftime("%H:%M:%S").to_string();
+        match rows.last_mut().filter(|(last, _, _)| *last == at) {
+            Some((_, text, ids)) => {
+                *text = format!("{text} {}", moment.text);
+                ids.extend(moment.evidence);
+            }
+            None => rows.push((
+                at,
+                moment.text.clone(),
+                moment.evidence.into_iter().collect(),
+            )),
+        }
     }
+    let shown = rows.split_off(rows.len().saturating_sub(TIMELINE_MAX));
+    if !shown.is_empty() {
+        page.head("When (UTC)");
+    }
+    for (at, text, ids) in &shown {
+        let cited = if ids.is_empty() {
+            String::new()
+        } else {
+            format!(" [{}]", view::ids_tight(ids))
+        };
+        page.row(&format!("  {at}  "), text, &cited);
+    }
+    shown.into_iter().flat_map(|(_, _, ids)| ids).collect()
 }
 
-/// Whether a moment is the landing of a commit that was set aside.
-fn is_ruled_out(report: &Report, moment: &Moment) -> bool {
-    let fact = report
-        .evidence
-        .iter()
-        .find(|e| Some(e.id) == moment.evidence);
-    let Some(Fact::Change(change)) = fact.map(|e| &e.observation.fact) else {
-        return false;
-    };
-    let out = &report.diagnosis.ruled_out;
-    out.iter()
-        .any(|r| view::without_subject(&r.entity).ends_with(change.short()))
+/// One line each, under the number of its fact: what else was looked at and why it is not the cause.
+/// Answers the facts that are told here.
+fn set_aside(page: &mut Page, report: &Report) -> Vec<EvidenceId> {
+    let rows = aside::rows(report);
+    let out = report.diagnosis.ruled_out.len();
+    match rows.len() {
+        0 => {}
+        all if all == out => page.head("Ruled out"),
+        _ if out == 0 => page.head("Less likely"),
+        _ => page.head("Less likely or ruled out"),
+    }
+    let shown = rows
+        .get(..SET_ASIDE_MAX.min(rows.len()))
+        .unwrap_or_default();
+    let widest = shown.iter().map(|row| view::ids(&row.ids).len()).max();
+    let widest = widest.unwrap_or(2);
+    for row in shown {
+        let ids = view::ids(&row.ids);
+        page.row(&format!("  {ids:<widest$}  "), &row.text, "");
+    }
+    if rows.len() > SET_ASIDE_MAX {
+        let more = format!("and {} more", rows.len() - SET_ASIDE_MAX);
+        page.item(Ink::Dim, "  ", &more);
+    }
+    let whole = shown.iter().filter(|row| row.is_whole);
+    whole.flat_map(|row| row.ids.iter().copied()).collect()
 }
 
-/// One line each: what else was looked at and why it is not the cause.
-fn set_aside(page: &mut Page, report: &Report) {
-    let rest = view::less_likely(report).into_iter();
-    let out = report.diagnosis.ruled_out.iter().map(|item| {
-        let text = format!("{}: {}", view::without_subject(&item.entity), item.why);
-        (text, item.evidence.clone())
-    });
-    let all: Vec<_> = rest.chain(out).collect();
-    if !all.is_empty() {
-        page.head("Less likely or ruled out");
-    }
-    for (text, ids) in all.iter().take(SET_ASIDE_MAX) {
-        let cited = format!(" [{}]", view::ids(ids));
-        let room = page.width().saturating_sub(4 + wrap::width(&cited));
-        let text = wrap::cut(&escape::terminal(text), room);
-        page.put(Ink::Plain, &format!("  - {text}{cited}"));
-    }
-    if all.len() > SET_ASIDE_MAX {
-        page.item(
-            Ink::Dim,
-            "    ",
-            &format!("… {} more", all.len() - SET_ASIDE_MAX),
-        );
-    }
-    if !report.diagnosis.gaps.is_empty() {
+fn gaps(page: &mut Page, report: &Report) {
+    let gaps = view::gaps(report);
+    if !gaps.is_empty() {
         page.head("Not known");
     }
-    for gap in &report.diagnosis.gaps {
-        page.item(
-            Ink::Plain,
-            "  - ",
-            &format!("{} ({}): {}", gap.what, gap.source, gap.why),
-        );
+    for gap in gaps.iter().take(GAPS_MAX) {
+        page.item(Ink::Plain, "  - ", gap);
+    }
+    if gaps.len() > GAPS_MAX {
+        let more = format!("and {} more", gaps.len() - GAPS_MAX);
+        page.item(Ink::Dim, "  ", &more);
     }
 }
 
-fn evidence(page: &mut Page, report: &Report) {
+/// The facts that the text cites and that no section above tells itself.
+fn evidence(page: &mut Page, report: &Report, moments: &[EvidenceId], listed: &[EvidenceId]) {
+    let claims = report.impact.iter().chain(&report.cause);
+    let cited: BTreeSet<EvidenceId> = claims
+        .flat_map(|claim| claim.evidence.iter().copied())
+        .chain(moments.iter().copied())
+        .filter(|id| !listed.contains(id))
+        .collect();
+    let shown: Vec<&Evidence> = report
+        .evidence
+        .iter()
+        .filter(|e| cited.contains(&e.id))
+        .collect();
+    let rest = report.evidence.iter().map(|e| e.id);
+    let rest = rest.filter(|id| !cited.contains(id) && !listed.contains(id));
+    let rest = rest.count();
     if report.evidence.is_empty() {
         return;
     }
-    page.head("Evidence");
-    let widest = report.evidence.iter().map(|e| e.id.to_string().len()).max();
+    page.head("Evidence (times in UTC)");
+    let widest = shown.iter().map(|e| e.id.to_string().len()).max();
     let widest = widest.unwrap_or(2);
-    for item in &report.evidence {
+    for item in shown {
         let id = item.id.to_string();
-        let mark = format!("  {id:<widest$}  ");
-        let room = page.width().saturating_sub(wrap::width(&mark));
-        let text = wrap::cut(&escape::terminal(&item.observation.summary), room);
-        page.put(Ink::Plain, &format!("{mark}{text}"));
+        let (what, course) = view::fact(report, item);
+        page.row(&format!("  {id:<widest$}  "), &what, &course);
+    }
+    if rest > 0 {
+        let id = &report.incident;
+        let more = format!("and {rest} more: nightshift incidents show {id} --format json");
+        page.item(Ink::Dim, "  ", &more);
     }
 }

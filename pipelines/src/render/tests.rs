@@ -109,7 +109,7 @@ fn the_terminal_form_fits() {
             assert!(wrap::width(line) <= width.max(40), "{line:?}");
         }
         assert!(
-            width < 80 || page.lines().count() <= 75,
+            width < 80 || page.lines().count() <= 56,
             "{} lines",
             page.lines().count()
         );
@@ -173,7 +173,7 @@ fn plots_have_line_marks_axes_and_names() {
             let (x, y) = point.split_once(',').unwrap();
             let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
             assert!(
-                (64.0..=628.0).contains(&x) && (42.0..=184.0).contains(&y),
+                (58.0..=408.0).contains(&x) && (42.0..=164.0).contains(&y),
                 "{point}"
             );
         }

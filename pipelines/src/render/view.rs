@@ -1,9 +1,12 @@
 //! What several forms say in the same words: headline, state, ages, the change.
 
 use incident::report::ChangeOutcome;
-use incident::{Cause, EvidenceId, Hypothesis, IncidentStatus, Proposal, Report, Verdict};
+use incident::{
+    Cause, Evidence, EvidenceId, Fact, Hypothesis, IncidentStatus, Proposal, Report, Verdict,
+};
 
 use crate::phrase;
+use crate::reporting::CANDIDATES_TOLD;
 
 /// The verdict in one line: what a person reads first.
 pub(super) fn headline(report: &Report) -> String {
@@ -46,15 +49,117 @@ pub(super) fn state(report: &Report) -> String {
         IncidentStatus::Open => format!("open for {age}"),
         IncidentStatus::Resolved => format!("resolved after {age}"),
     };
-    let mut state = format!(
-        "{}, {status}, {alerts}, since {}",
-        report.severity,
-        phrase::date(report.started_at)
-    );
+    let mut state = format!("{}, {status}, {alerts}", report.severity);
     if report.partial {
         state.push_str(", PARTIAL: the deadline cut it short");
     }
     state
+}
+
+/// [`state`] with the date, where there is room for it.
+pub(super) fn state_since(report: &Report) -> String {
+    format!(
+        "{}, since {}",
+        state(report),
+        phrase::date(report.started_at)
+    )
+}
+
+/// What is missing and why, for all that is missing for the same reason.
+pub(super) fn gaps(report: &Report) -> Vec<String> {
+    let mut grouped: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for gap in &report.diagnosis.gaps {
+        let same = |g: &&mut (&str, &str, Vec<&str>)| g.0 == gap.source && g.1 == gap.why;
+        match grouped.iter_mut().find(same) {
+            Some((_, _, whats)) => whats.push(&gap.what),
+            None => grouped.push((&gap.source, &gap.why, vec![&gap.what])),
+        }
+    }
+    grouped
+        .into_iter()
+        .map(|(source, why, whats)| {
+            let what = phrase::list(&whats);
+            codes_once(&format!("{what}: {why} ({source})"))
+        })
+        .collect()
+}
+
+/// Error codes are said once; an error that wraps another repeats them.
+fn codes_once(text: &str) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut out: Vec<&str> = Vec::new();
+    for word in text.split(' ') {
+        let code = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        let is_code = code.starts_with("E-") && code.ends_with(|c: char| c.is_ascii_digit());
+        if is_code && seen.contains(&code) {
+            continue;
+        }
+        if is_code {
+            seen.push(code);
+        }
+        out.push(word);
+    }
+    out.join(" ")
+}
+
+/// A fact on one line: what may be cut, and what must not.
+pub(super) fn fact(report: &Report, item: &Evidence) -> (String, String) {
+    let near = |at| phrase::near(at, report.started_at);
+    match &item.observation.fact {
+        Fact::Alert { name, starts_at } => {
+            let since = format!(" fires since {}", near(*starts_at).trim_end_matches(" UTC"));
+            (name.one_line(100), since)
+        }
+        Fact::Series(series) => {
+            let text = format!(": {}", phrase::course_short(series));
+            (series.name.one_line(160), text)
+        }
+        Fact::Change(change) => {
+            let text = format!(
+                "{} at {} by {}: \"{}\"",
+                change.short(),
+                near(change.at).trim_end_matches(" UTC"),
+                change.author.one_line(40),
+                change.subject.one_line(100)
+            );
+            (text, String::new())
+        }
+        Fact::NoChange { .. } | Fact::Text { .. } => {
+            (item.observation.summary.clone(), String::new())
+        }
+    }
+}
+
+/// What is proposed and what became of it, and the proposal if there is one.
+pub(super) fn change_short(report: &Report) -> (String, String, Option<&Proposal>) {
+    match &report.change {
+        ChangeOutcome::Opened { proposal, draft } => {
+            let place = draft.url.as_ref().map_or_else(
+                || format!("draft {} of {}", draft.branch, draft.repository),
+                |url| format!("draft {url}"),
+            );
+            let by = draft.approved_by.as_ref();
+            let by = by.map_or_else(String::new, |by| format!(", approved by {by}"));
+            (
+                proposal.title.clone(),
+                format!("{place}{by}"),
+                Some(proposal),
+            )
+        }
+        ChangeOutcome::AwaitingApproval { proposal } => {
+            let state = "awaiting approval".to_owned();
+            (proposal.title.clone(), state, Some(proposal))
+        }
+        ChangeOutcome::Rejected { proposal, by } => {
+            let state = format!("rejected by {by}");
+            (proposal.title.clone(), state, Some(proposal))
+        }
+        ChangeOutcome::None { why } => (format!("none; {why}"), String::new(), None),
+        ChangeOutcome::Failed { why } => {
+            let what = format!("none; it could not be made: {}", codes_once(why));
+            (what, String::new(), None)
+        }
+    }
 }
 
 /// What became of the change: one line, and the proposal if there is one.
@@ -83,7 +188,10 @@ pub(super) fn change(report: &Report) -> (String, Option<&Proposal>) {
                 Some(proposal),
             )
         }
-        ChangeOutcome::Failed { why } => (format!("It could not be made: {why}"), None),
+        ChangeOutcome::Failed { why } => {
+            let why = codes_once(why);
+            (format!("It could not be made: {why}"), None)
+        }
     }
 }
 
@@ -107,24 +215,39 @@ pub(super) fn ids(ids: &[EvidenceId]) -> String {
     runs.join(", ")
 }
 
-/// `commit aaaaaaaaaa` of `commit aaaaaaaaaa "subject" in repository`: the subject stands elsewhere.
-pub(super) fn without_subject(entity: &str) -> &str {
-    entity.split(" \"").next().unwrap_or(entity)
+/// The same without spaces, for lines that break at them.
+pub(super) fn ids_tight(all: &[EvidenceId]) -> String {
+    ids(all).replace(", ", ",")
 }
 
 /// A cause that is no commit is worth a line only from this confidence on.
 const OTHER_MIN: f64 = 0.05;
 
-/// Other candidates that were not set aside: each with its confidence and what speaks against it.
-pub(super) fn less_likely(report: &Report) -> Vec<(String, Vec<EvidenceId>)> {
-    let leading = usize::from(report.diagnosis.leading().is_some());
-    let rest = report.diagnosis.hypotheses.iter().skip(leading);
+/// Candidates that the sentences on the cause name already.
+fn told(report: &Report) -> usize {
+    match (report.diagnosis.leading(), report.diagnosis.verdict) {
+        (Some(_), _) => 1,
+        (None, Verdict::NoFault) => 0,
+        (None, _) => CANDIDATES_TOLD,
+    }
+}
+
+/// Other candidates that were not set aside and that no sentence names.
+pub(super) fn others(report: &Report) -> Vec<&Hypothesis> {
     let worth_saying = |h: &&Hypothesis| match h.cause {
         Cause::Change { .. } => true,
         Cause::Load | Cause::Saturation => h.confidence >= OTHER_MIN,
         Cause::Outside => false,
     };
-    rest.filter(worth_saying)
+    let all = report.diagnosis.hypotheses.iter();
+    let rest = all.filter(|h| h.cause != Cause::Outside).skip(told(report));
+    rest.filter(worth_saying).collect()
+}
+
+/// The same, each with its confidence and what speaks against it.
+pub(super) fn less_likely(report: &Report) -> Vec<(String, Vec<EvidenceId>)> {
+    others(report)
+        .into_iter()
         .map(|h| {
             let against = h.reasons_against.first();
             let reason = against.or(h.reasons_for.first());

@@ -1,60 +1,67 @@
 //! What users see: errors, latency, fullness, before and after.
 
-use incident::report::Claim;
-use incident::{
-    Diagnosis, Evidence, EvidenceId, Fact, Incident, IncidentStatus, Series, SeriesRole,
-};
+use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
+use incident::report::Claim;
+use incident::{Evidence, EvidenceId, Fact, Incident, IncidentStatus, Series, SeriesRole};
 
 use super::{alerts, claim};
 use crate::phrase;
 
-/// At most this many series are put into sentences; the rest is in the evidence.
-const SERIES_MAX: usize = 4;
+/// At most this many series are put into sentences, each of another kind; the rest is in the evidence.
+const SERIES_MAX: usize = 3;
 
-pub(super) fn claims(
-    incident: &Incident,
-    diagnosis: &Diagnosis,
-    evidence: &[Evidence],
-) -> Vec<Claim> {
+pub(super) fn claims(incident: &Incident, evidence: &[Evidence]) -> Vec<Claim> {
+    let mut roles = BTreeSet::new();
     let mut claims: Vec<Claim> = moved(evidence)
         .into_iter()
+        .filter(|(_, series)| roles.insert(series.role))
         .take(SERIES_MAX)
-        .filter_map(|(id, series)| claim(sentence(series, threshold(series, evidence)), [id]))
+        .filter_map(|seen| sentence(seen, evidence))
         .collect();
-    if claims.is_empty() {
+    let measured = !claims.is_empty();
+    if !measured {
         claims.extend(nothing_moved(evidence));
     }
-    claims.extend(claim(firing(incident, diagnosis), alerts(evidence)));
+    // How many alerts fire stands in the report's head, since when on its timeline.
+    let open = incident.status == IncidentStatus::Open;
+    if !(open && measured && hidden(incident) == 0) {
+        claims.extend(claim(firing(incident), alerts(evidence)));
+    }
     claims
 }
 
+type Seen<'a> = (EvidenceId, &'a Series);
+
 /// Series that moved, in the order in which they matter to users, each measurement once.
-fn moved(evidence: &[Evidence]) -> Vec<(EvidenceId, &Series)> {
+fn moved(evidence: &[Evidence]) -> Vec<Seen<'_>> {
     let rank = |role| match role {
         SeriesRole::Errors => 0,
         SeriesRole::Latency => 1,
         SeriesRole::Saturation => 2,
-        SeriesRole::Alert => 3,
-        SeriesRole::Traffic => 4,
+        SeriesRole::Traffic => 3,
+        SeriesRole::Alert => 4,
     };
-    let mut moved: Vec<(EvidenceId, &Series)> = evidence
+    let mut moved: Vec<Seen<'_>> = evidence
         .iter()
         .filter_map(|e| match &e.observation.fact {
             Fact::Series(series) if series.moved() => Some((e.id, series)),
             _ => None,
         })
         .collect();
+    // Within a kind what fell comes last: a pool that shrank is no pool that ran full.
+    let fell = |series: &Series| phrase::Way::of(series) == phrase::Way::Fell;
     moved.sort_by(|(a_id, a), (b_id, b)| {
         let by_score = b.score.total_cmp(&a.score);
         rank(a.role)
             .cmp(&rank(b.role))
+            .then(fell(a).cmp(&fell(b)))
+            .then(share(b).cmp(&share(a)))
             .then(by_score)
             .then(a_id.cmp(b_id))
     });
     // The alert's own expression often repeats the error series number for number.
-    let mut said: Vec<(EvidenceId, &Series)> = Vec::new();
+    let mut said: Vec<Seen<'_>> = Vec::new();
     for (id, series) in moved {
         if !said.iter().any(|(_, other)| repeats(series, other)) {
             said.push((id, series));
@@ -63,17 +70,24 @@ fn moved(evidence: &[Evidence]) -> Vec<(EvidenceId, &Series)> {
     said
 }
 
-/// The threshold of this series, or of the alert's own one if that repeats it.
-fn threshold(series: &Series, evidence: &[Evidence]) -> Option<f64> {
-    series.threshold.or_else(|| {
+/// A share says more than a count to whoever does not know the system.
+fn share(series: &Series) -> bool {
+    series.unit == "ratio"
+}
+
+/// The alert's threshold and the fact that has it: this series, or one that repeats it.
+fn threshold(seen: Seen<'_>, evidence: &[Evidence]) -> Option<(EvidenceId, f64)> {
+    let (id, series) = seen;
+    series.threshold.map(|value| (id, value)).or_else(|| {
         evidence.iter().find_map(|e| match &e.observation.fact {
-            Fact::Series(other) if repeats(series, other) => other.threshold,
+            Fact::Series(other) if repeats(series, other) => Some((e.id, other.threshold?)),
             _ => None,
         })
     })
 }
 
-fn repeats(a: &Series, b: &Series) -> bool {
+/// Whether two series say the same, number for number.
+pub(crate) fn repeats(a: &Series, b: &Series) -> bool {
     let key = |s: &Series| {
         (
             s.onset,
@@ -81,38 +95,40 @@ fn repeats(a: &Series, b: &Series) -> bool {
             s.after.map(f64::to_bits),
         )
     };
-    key(a) == key(b)
+    a.after.is_some() && key(a) == key(b)
 }
 
-fn sentence(series: &Series, threshold: Option<f64>) -> String {
-    let name = series.name.one_line(80);
+/// `Errors: error ratio rose from 0.2 % to 31 % (155 times) since 12:03:00 UTC.`
+fn sentence(seen: Seen<'_>, evidence: &[Evidence]) -> Option<Claim> {
+    let (id, series) = seen;
     let what = match series.role {
-        SeriesRole::Errors => format!("Errors ({name})"),
-        SeriesRole::Latency => format!("Latency ({name})"),
-        SeriesRole::Saturation => format!("Saturation ({name})"),
-        SeriesRole::Traffic => format!("Traffic ({name})"),
-        SeriesRole::Alert => format!("The alert's expression ({name})"),
+        SeriesRole::Alert => "What the alert measures".to_owned(),
+        role => format!(
+            "{}: {}",
+            phrase::capital(role.label()),
+            phrase::series_name(series)
+        ),
     };
-    let verb = match (series.before, series.after) {
-        (Some(before), Some(after)) if after < before => "fell",
-        (Some(_), Some(_)) => "rose",
-        _ => "went",
+    let at = phrase::clock(series.onset?);
+    let mut text = match (phrase::Way::of(series), series.after) {
+        (phrase::Way::Began, Some(after)) => {
+            let level = phrase::quantity(after, &series.unit);
+            format!("{what} began at {at} and is at {level}, with no samples before")
+        }
+        (phrase::Way::Began, None) => format!("{what} began at {at}"),
+        (way, _) => format!(
+            "{what} {} {} since {at}",
+            way.verb(),
+            phrase::course(series)
+        ),
     };
-    let shift = phrase::shift(series.before, series.after, &series.unit);
-    let since = series
-        .onset
-        .map_or_else(String::new, |at| format!(" since {}", phrase::clock(at)));
-    let threshold = threshold.map_or_else(String::new, |threshold| {
-        format!(
-            "; the alert's threshold is {}",
-            phrase::quantity(threshold, &series.unit)
-        )
-    });
-    let words: Vec<&str> = [what.as_str(), verb, shift.as_str()]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect();
-    format!("{}{since}{threshold}.", words.join(" "))
+    let mut ids = vec![id];
+    if let Some((id, value)) = threshold(seen, evidence) {
+        let value = phrase::quantity(value, &series.unit);
+        text = format!("{text}; the alert's threshold is {value}");
+        ids.push(id);
+    }
+    claim(format!("{text}."), ids)
 }
 
 fn nothing_moved(evidence: &[Evidence]) -> Option<Claim> {
@@ -128,9 +144,14 @@ fn nothing_moved(evidence: &[Evidence]) -> Option<Claim> {
     claim(text, looked_at)
 }
 
-fn firing(incident: &Incident, diagnosis: &Diagnosis) -> String {
+/// Alerts that nobody could list.
+fn hidden(incident: &Incident) -> u64 {
+    incident.members_left_out + incident.truncated
+}
+
+fn firing(incident: &Incident) -> String {
     let firing = incident.firing();
-    let hidden = incident.members_left_out + incident.truncated;
+    let hidden = hidden(incident);
     let more = if hidden > 0 {
         format!(" ({hidden} more were cut off)")
     } else {
@@ -148,16 +169,9 @@ fn firing(incident: &Incident, diagnosis: &Diagnosis) -> String {
         }
         (IncidentStatus::Resolved, None) => format!("The alerts on {subject} resolved{more}."),
         (IncidentStatus::Open, _) => {
-            let lag = diagnosis
-                .onset
-                .map(|onset| incident.started_at.duration_since(onset))
-                .filter(SignedDuration::is_positive)
-                .map_or_else(String::new, |lag| {
-                    format!(", {} after the onset", phrase::length(lag))
-                });
             let verb = if firing == 1 { "fires" } else { "fire" };
             let alerts = phrase::count(firing, "alert");
-            format!("{alerts} {verb} on {subject} since {since}{lag}{more}.")
+            format!("{alerts} {verb} on {subject} since {since}{more}.")
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn proposal(
     let change = found.map(|(_, change)| change);
     let title = title(change, &request);
     let risk = risk(change, evidence, &request, &preview);
-    let undo = undo(&request, &preview);
+    let undo = undo(&preview);
     let ids = grounds(diagnosis, found.map(|(id, _)| id));
     let body = render::pull_request_body(&PullRequest {
         incident,
@@ -81,14 +81,19 @@ fn risk(
     preview: &Preview,
 ) -> String {
     let mut sentences = vec![format!(
-        "It takes back everything that commit {} did: {} in {}.",
+        "It takes back {}: {} in {}.",
         short(&request.commit),
         phrase::count(preview.lines as usize, "line"),
         phrase::count(preview.files.len(), "file")
     )];
     let later: Vec<&Change> = change.map_or_else(Vec::new, |reverted| later(reverted, evidence));
     if later.is_empty() {
-        sentences.push("No later commit of the window touches these files.".to_owned());
+        let them = if preview.files.len() == 1 {
+            "it"
+        } else {
+            "them"
+        };
+        sentences.push(format!("No later commit touches {them}."));
     } else {
         let names: Vec<String> = later
             .iter()
@@ -127,11 +132,7 @@ fn later<'a>(reverted: &Change, evidence: &'a [Evidence]) -> Vec<&'a Change> {
     later
 }
 
-fn undo(request: &ChangeRequest, preview: &Preview) -> String {
+fn undo(preview: &Preview) -> String {
     let base = Untrusted::new(&preview.base).one_line(60);
-    format!(
-        "Close the draft; {base} is untouched until a person merges. After a merge, revert it on {base}: \
-         that brings {} back.",
-        short(&request.commit)
-    )
+    format!("Before a merge, close the draft; after it, revert the merge on {base}.")
 }

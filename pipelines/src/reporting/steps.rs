@@ -14,15 +14,15 @@ pub(super) fn steps(inputs: &Inputs<'_>) -> Vec<String> {
     match &inputs.change {
         ChangeOutcome::AwaitingApproval { proposal } => {
             steps.push(format!(
-                "Read the diff. `nightshift approve {id}` opens it as a draft pull request against {}; \
+                "Read the diff; `nightshift approve {id}` opens it as a draft against {}, \
                  `nightshift reject {id}` drops it.",
                 Untrusted::new(&proposal.preview.base).one_line(60)
             ));
         }
         ChangeOutcome::Opened { draft, .. } => {
             steps.push(format!(
-                "Review the draft on branch {} and merge it into {} if you agree; nothing is merged for you.",
-                draft.branch, draft.base
+                "Review the draft and merge it into {} if you agree.",
+                draft.base
             ));
         }
         ChangeOutcome::None { .. }
@@ -40,12 +40,6 @@ pub(super) fn steps(inputs: &Inputs<'_>) -> Vec<String> {
     steps.extend(inputs.diagnosis.next_checks.iter().cloned());
     if let Some(runbook) = runbook(inputs) {
         steps.push(format!("The alert's runbook: {runbook}"));
-    }
-    if inputs.partial {
-        steps.push(
-            "The deadline cut the investigation short; see the gaps for what is missing."
-                .to_owned(),
-        );
     }
     steps
 }

@@ -1,10 +1,11 @@
 //! What happened when.
 
 use incident::report::Moment;
-use incident::{Evidence, EvidenceId, Fact};
-use jiff::Timestamp;
+use incident::{Evidence, EvidenceId, Fact, SeriesRole};
+use jiff::{SignedDuration, Timestamp};
 
 use super::Inputs;
+use crate::phrase;
 
 /// At most this many commits are put on the timeline: those closest to the onset.
 const CHANGES_MAX: usize = 5;
@@ -16,7 +17,15 @@ pub(super) fn moments(inputs: &Inputs<'_>, evidence: &[Evidence]) -> Vec<Moment>
     moments.extend(onset(inputs, evidence));
     for item in evidence {
         if let Fact::Alert { name, starts_at } = &item.observation.fact {
-            let text = format!("Alert {} began to fire.", name.one_line(80));
+            let lag = inputs
+                .diagnosis
+                .onset
+                .map(|at| starts_at.duration_since(at));
+            let lag = lag.filter(SignedDuration::is_positive);
+            let lag = lag.map_or_else(String::new, |lag| {
+                format!(", {} after the onset", phrase::length(lag))
+            });
+            let text = format!("Alert {} began to fire{lag}.", name.one_line(80));
             moments.push(moment(*starts_at, text, Some(item.id)));
         }
     }
@@ -65,11 +74,15 @@ fn onset(inputs: &Inputs<'_>, evidence: &[Evidence]) -> Option<Moment> {
     let at = inputs.diagnosis.onset?;
     evidence.iter().find_map(|e| match &e.observation.fact {
         Fact::Series(series) if series.onset == Some(at) => {
-            let name = series.name.one_line(60);
-            let text = format!(
-                "Onset: {} ({name}) leaves its normal range.",
-                series.role.label()
-            );
+            let text = match (series.role, phrase::Way::of(series)) {
+                (SeriesRole::Alert, _) => {
+                    "Onset: what the alert measures leaves its normal range.".to_owned()
+                }
+                (SeriesRole::Errors, phrase::Way::Began) => "Onset: errors begin.".to_owned(),
+                (role, phrase::Way::Began) => format!("Onset: {} is first seen.", role.label()),
+                (SeriesRole::Errors, _) => "Onset: errors leave their normal range.".to_owned(),
+                (role, _) => format!("Onset: {} leaves its normal range.", role.label()),
+            };
             Some(moment(at, text, Some(e.id)))
         }
         _ => None,

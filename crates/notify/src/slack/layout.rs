@@ -1,6 +1,7 @@
-//! What stands where, for a reader who was asleep a minute ago: state first, then impact, cause, what
-//! speaks against it, the change, what to do, and the small print.
+//! What stands where, for a reader who was asleep a minute ago: state and cause in the first line, then
+//! impact, why (with what speaks against it), the change, what to do, the diff, and the small print.
 
+use incident::diagnosis::{Cause, Verdict};
 use incident::evidence::EvidenceId;
 use incident::incident::{Incident, IncidentStatus};
 use incident::ports::{Notice, NoticeKind};
@@ -18,7 +19,9 @@ const LINE_MAX: usize = 400;
 /// Characters of one line of a diff.
 const CODE_MAX: usize = 160;
 /// Sentences under one heading.
-const SENTENCES_MAX: usize = 4;
+const SENTENCES_MAX: usize = 7;
+/// Steps named.
+const STEPS_MAX: usize = 5;
 /// Lines of diff shown.
 const DIFF_LINES_MAX: usize = 12;
 /// Length of the diff shown: always less than a section.
@@ -27,6 +30,8 @@ const DIFF_UNITS_MAX: usize = 2000;
 const STORY_MAX: usize = 1400;
 /// Gaps named.
 const GAPS_MAX: usize = 3;
+/// Characters of what is missing, and of why.
+const GAP_MAX: usize = 80;
 
 /// The body of a webhook request. `follow_up` marks a message that would be an edit elsewhere.
 pub(super) fn message(notice: &Notice, follow_up: bool) -> Value {
@@ -69,26 +74,24 @@ fn opened(incident: &Incident) -> (String, Vec<Value>) {
 fn full(report: &Report, follow_up: bool) -> (String, Vec<Value>) {
     let mut blocks = Blocks::default();
     blocks.section(&head(report, follow_up));
-    let cause = cause_heading(report);
-    for (heading, lines) in [
-        (
-            "*Impact*",
-            claims(&report.impact, "nothing could be measured"),
-        ),
-        (cause.as_str(), claims(&report.cause, "I do not know")),
-        ("*What speaks against it*", against(report)),
-        ("*Ruled out*", ruled_out(report)),
-    ] {
+    let impact = claims(&report.impact, "nothing could be measured");
+    let cause = claims(&report.cause, "I do not know");
+    for (heading, lines) in [("*Impact*", impact), (cause_heading(report), cause)] {
         blocks.section_within(&headed(heading, lines), STORY_MAX);
     }
-    for section in change(report) {
-        blocks.section(&section);
-    }
-    let steps = report.next_steps.iter().take(SENTENCES_MAX).enumerate();
+    // The diff comes last: it is long, and what is asked of the reader stands before it.
+    let (asked, diff) = change(report);
+    blocks.section(&asked);
+    // How to approve stands with the change, in words that can be copied.
+    let steps = report.next_steps.iter();
+    let steps = steps.filter(|step| !step.contains("nightshift approve"));
     let steps = steps
-        .map(|(n, step)| format!("{}. {}", n + 1, plain(step, LINE_MAX)))
+        .take(STEPS_MAX)
+        .enumerate()
+        .map(|(n, step)| format!("{}. {}", n + 1, sentence(step)))
         .collect();
     blocks.section(&headed("*Next*", steps));
+    blocks.section(&diff);
     (fallback(report), blocks.footer(&footer(report)))
 }
 
@@ -96,7 +99,7 @@ fn closed(report: &Report) -> (String, Vec<Value>) {
     let mut blocks = Blocks::default();
     blocks.section(&head(report, false));
     blocks.section(&headed(
-        &cause_heading(report),
+        cause_heading(report),
         claims(&report.cause, "never found"),
     ));
     blocks.section(&match &report.change {
@@ -116,21 +119,20 @@ fn closed(report: &Report) -> (String, Vec<Value>) {
     (fallback(report), blocks.footer(&footer(report)))
 }
 
-/// State, severity and title; then what it is about and for how long.
+/// State, severity, what and why in one line; then for how long.
 fn head(report: &Report, follow_up: bool) -> Vec<String> {
     let sign = sign(report.severity, report.status);
     let state = match report.status {
-        IncidentStatus::Open => report.severity.lane().to_uppercase(),
+        IncidentStatus::Open => format!("{}, open", report.severity.lane().to_uppercase()),
         IncidentStatus::Resolved => format!("RESOLVED ({})", report.severity),
     };
     let again = if follow_up { " (update)" } else { "" };
     let end = report.resolved_at.unwrap_or(report.written_at);
     let age = length(end.duration_since(report.started_at));
     let age = match report.status {
-        IncidentStatus::Open => format!("for {age}"),
-        IncidentStatus::Resolved => format!("after {age}"),
+        IncidentStatus::Open => format!("For {age}"),
+        IncidentStatus::Resolved => format!("After {age}"),
     };
-    let about = plain(&report.subject.display(), 200);
     let alerts = count(report.alerts, "alert");
     let partial = if report.partial {
         ", *partial: the deadline cut it short*"
@@ -138,20 +140,49 @@ fn head(report: &Report, follow_up: bool) -> Vec<String> {
         ""
     };
     vec![
-        format!("{sign} *{state}*{again} {}", plain(&report.title, 200)),
         format!(
-            "{about}, {age}, {alerts}, since {}{partial}",
+            "{sign} *{state}*{again} {}. {}",
+            plain(&report.title, 200),
+            verdict(report)
+        ),
+        format!(
+            "{age}, {alerts}, since {}{partial}",
             time(report.started_at)
         ),
     ]
 }
 
-fn cause_heading(report: &Report) -> String {
-    let verdict = report.diagnosis.verdict.label();
-    match report.diagnosis.leading() {
-        Some(leading) => format!("*Cause* ({verdict}, {})", percent(leading.confidence)),
-        None => format!("*Cause* ({verdict})"),
+/// `Likely cause: commit ... (83 %)`, or that there is none.
+fn verdict(report: &Report) -> String {
+    let diagnosis = &report.diagnosis;
+    match (diagnosis.leading(), diagnosis.verdict) {
+        (Some(leading), verdict) => {
+            let sure = if verdict == Verdict::Confirmed {
+                "Confirmed"
+            } else {
+                "Likely"
+            };
+            let what = match leading.cause {
+                Cause::Load => "load, not a change".to_owned(),
+                _ => plain(&leading.entity, 200),
+            };
+            format!("{sure} cause: {what} ({})", percent(leading.confidence))
+        }
+        (None, Verdict::NoFault) => "No active failure".to_owned(),
+        (None, _) => "Cause unknown".to_owned(),
     }
+}
+
+fn cause_heading(report: &Report) -> &'static str {
+    match report.diagnosis.leading() {
+        Some(_) => "*Why*",
+        None => "*Cause*",
+    }
+}
+
+/// A sentence of ours: names in it are quoted, because code marks would not survive.
+fn sentence(text: &str) -> String {
+    plain(&text.replace('`', "'"), LINE_MAX)
 }
 
 fn claims(claims: &[Claim], none: &str) -> Vec<String> {
@@ -161,13 +192,7 @@ fn claims(claims: &[Claim], none: &str) -> Vec<String> {
     let more = claims.len().saturating_sub(SENTENCES_MAX);
     let shown = claims.iter().take(SENTENCES_MAX);
     let mut lines: Vec<String> = shown
-        .map(|claim| {
-            format!(
-                "• {} ({})",
-                plain(&claim.text, LINE_MAX),
-                ids(&claim.evidence)
-            )
-        })
+        .map(|claim| format!("• {} ({})", sentence(&claim.text), ids(&claim.evidence)))
         .collect();
     if more > 0 {
         lines.push(format!("… {more} more in the report"));
@@ -175,59 +200,30 @@ fn claims(claims: &[Claim], none: &str) -> Vec<String> {
     lines
 }
 
-fn against(report: &Report) -> Vec<String> {
-    let Some(leading) = report.diagnosis.leading() else {
-        return Vec::new();
-    };
-    let reasons = leading.reasons_against.iter().take(SENTENCES_MAX);
-    reasons
-        .map(|reason| {
-            format!(
-                "• {} ({})",
-                plain(&reason.text, LINE_MAX),
-                ids(&reason.evidence)
-            )
-        })
-        .collect()
-}
-
-fn ruled_out(report: &Report) -> Vec<String> {
-    let all = &report.diagnosis.ruled_out;
-    let mut lines: Vec<String> = all
-        .iter()
-        .take(SENTENCES_MAX)
-        .map(|item| {
-            let (entity, why) = (plain(&item.entity, 160), plain(&item.why, LINE_MAX));
-            format!("• {entity}: {why} ({})", ids(&item.evidence))
-        })
-        .collect();
-    let more = all.len().saturating_sub(SENTENCES_MAX);
-    if more > 0 {
-        lines.push(format!("… {more} more in the report"));
-    }
-    lines
-}
-
-/// What is asked of the reader first, so that no long diff can push it out; then the diff.
-fn change(report: &Report) -> Vec<Vec<String>> {
+/// What is asked of the reader, and the diff.
+fn change(report: &Report) -> (Vec<String>, Vec<String>) {
     let id = &report.incident;
     let heading = "*Proposed change*";
+    let nothing_more = Vec::new();
     match &report.change {
-        ChangeOutcome::None { why } => {
-            vec![vec![format!("{heading} none: {}", plain(why, LINE_MAX))]]
-        }
-        ChangeOutcome::Failed { why } => {
-            vec![vec![format!(
+        ChangeOutcome::None { why } => (
+            vec![format!("{heading} none: {}", plain(why, LINE_MAX))],
+            nothing_more,
+        ),
+        ChangeOutcome::Failed { why } => (
+            vec![format!(
                 "{heading} could not be made: {}",
                 plain(why, LINE_MAX)
-            )]]
-        }
+            )],
+            nothing_more,
+        ),
         ChangeOutcome::Rejected { proposal, by } => {
             let title = plain(&proposal.title, 200);
-            vec![vec![format!(
-                "{heading} {title}: rejected by {}",
-                plain(by, 80)
-            )]]
+            let by = plain(by, 80);
+            (
+                vec![format!("{heading} {title}: rejected by {by}")],
+                nothing_more,
+            )
         }
         ChangeOutcome::AwaitingApproval { proposal } => {
             let mut lines = vec![
@@ -236,7 +232,7 @@ fn change(report: &Report) -> Vec<Vec<String>> {
                 format!("Turn it down: `nightshift reject {id}`"),
             ];
             lines.extend(risk(proposal));
-            vec![lines, vec![diff(proposal)]]
+            (lines, vec![diff(proposal)])
         }
         ChangeOutcome::Opened { proposal, draft } => {
             let by = draft.approved_by.as_deref();
@@ -251,7 +247,7 @@ fn change(report: &Report) -> Vec<Vec<String>> {
             ];
             lines.extend(draft.url.as_deref().map(|url| plain(url, LINE_MAX)));
             lines.extend(risk(proposal));
-            vec![lines, vec![diff(proposal)]]
+            (lines, vec![diff(proposal)])
         }
     }
 }
@@ -315,11 +311,18 @@ fn footer(report: &Report) -> Vec<String> {
         time(report.written_at)
     )];
     if !gaps.is_empty() {
-        let named: Vec<String> = gaps
-            .iter()
-            .take(GAPS_MAX)
-            .map(|gap| plain(&gap.what, 120))
-            .collect();
+        let shown = gaps.get(..GAPS_MAX.min(gaps.len())).unwrap_or_default();
+        let named = shown.iter().enumerate().map(|(i, gap)| {
+            // The same reason is said once, after the last gap that has it.
+            let again = shown.get(i + 1).is_some_and(|next| next.why == gap.why);
+            let what = plain(&gap.what, GAP_MAX);
+            if again {
+                what
+            } else {
+                format!("{what} ({})", plain(&gap.why, GAP_MAX))
+            }
+        });
+        let named: Vec<String> = named.collect();
         let more = gaps.len().saturating_sub(GAPS_MAX);
         let more = if more > 0 {
             format!(" and {more} more")
@@ -335,19 +338,11 @@ fn footer(report: &Report) -> Vec<String> {
 fn fallback(report: &Report) -> String {
     let sign = sign(report.severity, report.status);
     let title = plain(&report.title, 200);
-    let cause = match report.diagnosis.leading() {
-        Some(leading) => {
-            let (entity, sure) = (plain(&leading.entity, 200), percent(leading.confidence));
-            format!(
-                "{} cause: {entity} ({sure})",
-                report.diagnosis.verdict.label()
-            )
-        }
-        None => format!("cause: {}", report.diagnosis.verdict.label()),
-    };
     format!(
-        "{sign} {}, {}: {title}. {cause}",
-        report.severity, report.status
+        "{sign} {}, {}: {title}. {}",
+        report.severity,
+        report.status,
+        verdict(report)
     )
 }
 
@@ -367,14 +362,28 @@ fn sign(severity: Severity, status: IncidentStatus) -> &'static str {
     }
 }
 
+/// `E1, E3-E5`: what a claim rests on, in runs.
 fn ids(ids: &[EvidenceId]) -> String {
-    let shown: Vec<String> = ids.iter().take(6).map(ToString::to_string).collect();
-    let more = if ids.len() > 6 { ", …" } else { "" };
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for EvidenceId(id) in ids {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*id) => *last = *id,
+            _ => runs.push((*id, *id)),
+        }
+    }
+    let shown = runs.iter().take(6).map(|(first, last)| match last - first {
+        0 => format!("E{first}"),
+        1 => format!("E{first}, E{last}"),
+        _ => format!("E{first}-E{last}"),
+    });
+    let shown: Vec<String> = shown.collect();
+    let more = if runs.len() > 6 { ", …" } else { "" };
     format!("{}{more}", shown.join(", "))
 }
 
+/// Never a round 0 or 100, which nothing here deserves.
 fn percent(confidence: f64) -> String {
-    format!("{:.0} %", confidence.clamp(0.0, 1.0) * 100.0)
+    format!("{:.0} %", (confidence * 100.0).clamp(1.0, 99.0))
 }
 
 fn count(n: u64, noun: &str) -> String {
