@@ -2,7 +2,7 @@
 //!
 //! Never: a clock reading or a time zone other than UTC.
 
-use incident::{Series, Untrusted};
+use incident::{Series, SeriesRole, Untrusted};
 use jiff::{SignedDuration, Timestamp};
 
 /// `12:03:10 UTC`.
@@ -145,6 +145,17 @@ pub(crate) fn series_name(series: &Series) -> String {
     match name.split_once(" (") {
         Some((head, _)) if !head.is_empty() && name.ends_with(')') => head.to_owned(),
         _ => name,
+    }
+}
+
+/// A series' name after what it measures, where the name does not begin with that: `Errors: 5xx per
+/// second`, `Error ratio`.
+pub(crate) fn titled(role: SeriesRole, name: &str) -> String {
+    let label = role.label();
+    if name.to_lowercase().starts_with(label.trim_end_matches('s')) {
+        capital(name)
+    } else {
+        format!("{}: {name}", capital(label))
     }
 }
 

@@ -174,11 +174,10 @@ fn plots(report: &Report) -> Vec<String> {
         let svg = plot::svg(item, threshold, report.started_at)?;
         let caption = match series.role {
             SeriesRole::Alert => "What the alert measures, times in UTC".to_owned(),
-            role => format!(
-                "{}: {}, times in UTC",
-                phrase::capital(role.label()),
-                series.name.one_line(120)
-            ),
+            role => {
+                let name = phrase::titled(role, &series.name.one_line(120));
+                format!("{name}, times in UTC")
+            }
         };
         Some(format!(
             "<figure>\n<figcaption>{} {}</figcaption>\n{svg}\n</figure>",

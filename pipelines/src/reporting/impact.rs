@@ -103,11 +103,7 @@ fn sentence(seen: Seen<'_>, evidence: &[Evidence]) -> Option<Claim> {
     let (id, series) = seen;
     let what = match series.role {
         SeriesRole::Alert => "What the alert measures".to_owned(),
-        role => format!(
-            "{}: {}",
-            phrase::capital(role.label()),
-            phrase::series_name(series)
-        ),
+        role => phrase::titled(role, &phrase::series_name(series)),
     };
     let at = phrase::clock(series.onset?);
     let mut text = match (phrase::Way::of(series), series.after) {

@@ -134,7 +134,7 @@ fn a_series_that_began_has_no_before() {
         number(vec![sample::alert(), errors, full, traffic, guilty]),
     );
     insta::assert_snapshot!(texts(&report.impact), @r"
-    Errors: error rate began at 12:02:00 UTC and is at 25/s, with no samples before.
+    Error rate began at 12:02:00 UTC and is at 25/s, with no samples before.
     Saturation: queue_depth began at 12:02:30 UTC and is at 25, with no samples before.
     ");
     insta::assert_snapshot!(texts(&report.cause), @r"
