@@ -1,5 +1,8 @@
 //! The whole configuration: the rooms' sections put together.
 
+pub(crate) mod files;
+mod rules;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -156,6 +159,7 @@ impl Section for Config {
         self.forge.check("forge", problems);
         self.slack.check("slack", problems);
         runtime::git::check_all(&self.repositories, "repositories", problems);
+        rules::check(self, problems);
     }
 }
 

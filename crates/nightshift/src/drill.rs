@@ -26,6 +26,7 @@ use crate::cli::{DrillArgs, Story};
 use crate::client::Client;
 use crate::command::decide::sign;
 use crate::config::Config;
+use crate::output::say;
 use crate::roles::{AGENTS, Node, Role};
 use show::Show;
 use world::World;
@@ -43,18 +44,18 @@ pub(crate) async fn run(args: DrillArgs) -> Result<ExitCode> {
     let result = drill(&args, &folder, &clock, &show).await;
     show.finish();
     let (report, times) = result?;
-    show::report(&report, args.story);
+    show::report(&report, args.story)?;
     if let Some(kept) = &args.keep {
         let page = kept.join("report.html");
         std::fs::write(&page, pipelines::render::html(&report))
             .context("the HTML report cannot be written")?;
-        println!(
+        say!(
             "kept: {} (report.html is the same report with plots)",
             kept.display()
-        );
+        )?;
     }
     if args.times {
-        println!("{}", serde_json::to_string(&times)?);
+        say!("{}", serde_json::to_string(&times)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -158,7 +159,7 @@ async fn wait(
         clock.sleep(LOOK_EVERY).await;
     }
     bail!(
-        "the drill did not get there within {} s; run it again with NIGHTSHIFT__LOG__FILTER=debug",
+        "the drill did not get there within {} s; run it again with --keep DIR to look at what it left",
         PATIENCE.as_secs()
     )
 }

@@ -14,6 +14,7 @@ mod client;
 mod command;
 mod config;
 mod drill;
+mod output;
 mod roles;
 mod settings;
 
@@ -22,6 +23,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
+use crate::config::files::Reader;
+use crate::output::{Closed, complain};
 
 /// Exit code for a configuration that cannot work (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -35,14 +38,15 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the async runtime cannot start: {error}");
+            complain!("error: the async runtime cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(run(cli)) {
         Ok(code) => code,
+        Err(error) if error.is::<Closed>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -52,24 +56,32 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Command::Config { action } = &cli.command {
         return command::config::run(action, &cli.settings);
     }
-    let settings = match settings::load(&cli.settings) {
+    if let Command::Drill(options) = cli.command {
+        return drill::run(options).await;
+    }
+    let roles = roles::of(&cli.command)?;
+    let reader = roles.as_deref().map_or(Reader::Command, Reader::Roles);
+    let settings = match settings::load(&cli.settings, reader) {
         Ok(settings) => settings,
         Err(problems) => {
             command::config::print_problems(&problems);
             return Ok(ExitCode::from(EXIT_CONFIG));
         }
     };
+    if let Some(roles) = roles {
+        return Box::pin(roles::serve(settings, roles)).await;
+    }
     match cli.command {
-        Command::Up => Box::pin(roles::up(settings)).await,
-        Command::Hook => Box::pin(roles::hook(settings)).await,
-        Command::Dispatcher => Box::pin(roles::dispatcher(settings)).await,
-        Command::Agent { name } => Box::pin(roles::agent(settings, &name)).await,
         Command::Incidents { action } => command::incidents::run(&settings, action).await,
         Command::Explain { fingerprint } => command::explain::run(&settings, &fingerprint).await,
         Command::Approve(decision) => command::decide::approve(&settings, decision).await,
         Command::Reject(decision) => command::decide::reject(&settings, decision).await,
-        Command::Drill(options) => drill::run(options).await,
         Command::Doctor => command::doctor::run(&settings).await,
-        Command::Config { .. } => Ok(ExitCode::SUCCESS),
+        Command::Up
+        | Command::Hook
+        | Command::Dispatcher
+        | Command::Agent { .. }
+        | Command::Drill(_)
+        | Command::Config { .. } => unreachable!("dealt with above"),
     }
 }

@@ -14,6 +14,7 @@ use runtime::telemetry::init_logs;
 
 pub(crate) use node::Node;
 
+use crate::cli::Command;
 use crate::settings::Settings;
 
 /// One role.
@@ -35,40 +36,35 @@ pub(crate) const AGENTS: [&str; 4] = [
     agent::GIT,
 ];
 
-/// Everything in one process.
-pub(crate) async fn up(settings: Settings) -> Result<ExitCode> {
-    serve(
-        settings,
-        vec![Role::Hook, Role::Dispatcher, Role::Agents(AGENTS.to_vec())],
-    )
-    .await
-}
-
-/// Webhook and API.
-pub(crate) async fn hook(settings: Settings) -> Result<ExitCode> {
-    serve(settings, vec![Role::Hook]).await
-}
-
-/// A dispatcher.
-pub(crate) async fn dispatcher(settings: Settings) -> Result<ExitCode> {
-    serve(settings, vec![Role::Dispatcher]).await
+/// The roles that `command` plays; none for a command that talks to a running Nightshift.
+pub(crate) fn of(command: &Command) -> Result<Option<Vec<Role>>> {
+    Ok(match command {
+        Command::Up => Some(vec![
+            Role::Hook,
+            Role::Dispatcher,
+            Role::Agents(AGENTS.to_vec()),
+        ]),
+        Command::Hook => Some(vec![Role::Hook]),
+        Command::Dispatcher => Some(vec![Role::Dispatcher]),
+        Command::Agent { name } => Some(vec![Role::Agents(agents_named(name)?)]),
+        _ => None,
+    })
 }
 
 /// One agent, or all.
-pub(crate) async fn agent(settings: Settings, name: &str) -> Result<ExitCode> {
-    let names = match AGENTS.into_iter().find(|known| *known == name) {
-        Some(known) => vec![known],
-        None if name == "all" => AGENTS.to_vec(),
+fn agents_named(name: &str) -> Result<Vec<&'static str>> {
+    match AGENTS.into_iter().find(|known| *known == name) {
+        Some(known) => Ok(vec![known]),
+        None if name == "all" => Ok(AGENTS.to_vec()),
         None => bail!(
             "there is no agent {name:?}; known: {}, all",
             AGENTS.join(", ")
         ),
-    };
-    serve(settings, vec![Role::Agents(names)]).await
+    }
 }
 
 /// Runs until a signal or until a service fails; then drains.
-async fn serve(settings: Settings, roles: Vec<Role>) -> Result<ExitCode> {
+pub(crate) async fn serve(settings: Settings, roles: Vec<Role>) -> Result<ExitCode> {
     init_logs(&settings.config.log.filter, settings.config.log.format);
     let node = Node::start(settings.config, &roles, Arc::new(NoProgress)).await?;
     node.run().await

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use runtime::config::{Problem, ProcessEnv, Source, load as load_config};
+use runtime::config::{Problem, ProcessEnv, Source, load_and};
 
 use crate::cli::SettingsArgs;
 use crate::config::Config;
+use crate::config::files::{self, Reader};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "nightshift.toml";
@@ -17,8 +18,8 @@ pub(crate) struct Settings {
     pub(crate) file: Option<PathBuf>,
 }
 
-/// Reads and checks; binds and opens nothing.
-pub(crate) fn load(args: &SettingsArgs) -> Result<Settings, Vec<Problem>> {
+/// Reads and checks, with the files that `reader` is going to read; binds and opens nothing.
+pub(crate) fn load(args: &SettingsArgs, reader: Reader<'_>) -> Result<Settings, Vec<Problem>> {
     let file = args.config.clone().or_else(|| {
         let default = PathBuf::from(DEFAULT_FILE);
         default.exists().then_some(default)
@@ -32,7 +33,9 @@ pub(crate) fn load(args: &SettingsArgs) -> Result<Settings, Vec<Problem>> {
         .map(|path| path.display().to_string())
         .unwrap_or_default();
     let source = text.as_deref().map(|text| Source { name: &name, text });
-    let config = load_config::<Config>(source, &ProcessEnv)?;
+    let config = load_and::<Config>(source, &ProcessEnv, |config, problems| {
+        files::check(config, reader, problems);
+    })?;
     Ok(Settings { config, file })
 }
 

@@ -9,7 +9,7 @@ mod load;
 mod values;
 
 pub use files::{SecretFileError, read_secret, write_private};
-pub use load::{Env, MapEnv, ProcessEnv, Source, load};
+pub use load::{Env, MapEnv, ProcessEnv, Source, load, load_and};
 pub use values::{ByteSize, Secret, Span};
 
 /// Something wrong with the configuration, and what to do about it.

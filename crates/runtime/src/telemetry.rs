@@ -29,6 +29,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether `filter` can be given to [`init_logs`].
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
 /// Installs the log subscriber of this process. Called once, by the binary. `filter` is a
 /// `tracing` filter such as `info,bus=debug`; a bad one falls back to `info`.
 pub fn init_logs(filter: &str, format: LogFormat) {

@@ -8,18 +8,24 @@ use runtime::config::Problem;
 use crate::EXIT_CONFIG;
 use crate::cli::{ConfigAction, SettingsArgs};
 use crate::config::Config;
+use crate::config::files::Reader;
+use crate::output::{complain, say, tell};
 use crate::settings;
 
 /// Runs one action.
 pub(crate) fn run(action: &ConfigAction, args: &SettingsArgs) -> Result<ExitCode> {
     if matches!(action, ConfigAction::Schema) {
-        println!(
+        say!(
             "{}",
             serde_json::to_string_pretty(&schemars::schema_for!(Config))?
-        );
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
-    let settings = match settings::load(args) {
+    let reader = match action {
+        ConfigAction::Check => Reader::Check,
+        ConfigAction::Dump | ConfigAction::Schema => Reader::Command,
+    };
+    let settings = match settings::load(args, reader) {
         Ok(settings) => settings,
         Err(problems) => {
             print_problems(&problems);
@@ -27,12 +33,12 @@ pub(crate) fn run(action: &ConfigAction, args: &SettingsArgs) -> Result<ExitCode
         }
     };
     match action {
-        ConfigAction::Dump => print!("{}", toml::to_string_pretty(&settings.config)?),
+        ConfigAction::Dump => tell!("{}", toml::to_string_pretty(&settings.config)?)?,
         ConfigAction::Check | ConfigAction::Schema => {
             let source = settings
                 .file
                 .map_or("the defaults".to_owned(), |file| file.display().to_string());
-            println!("{source} and the environment: no problems");
+            say!("{source} and the environment: no problems")?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -41,14 +47,14 @@ pub(crate) fn run(action: &ConfigAction, args: &SettingsArgs) -> Result<ExitCode
 /// Every problem on a line of its own, on standard error.
 pub(crate) fn print_problems(problems: &[Problem]) {
     for problem in problems {
-        eprintln!("error: {problem}");
+        complain!("error: {problem}");
     }
     let plural = if problems.len() == 1 {
         "problem"
     } else {
         "problems"
     };
-    eprintln!(
+    complain!(
         "{} {plural} in the configuration; nothing was started",
         problems.len()
     );

@@ -11,6 +11,7 @@ use runtime::{OsEntropy, SystemClock, entropy};
 
 use crate::cli::DecisionArgs;
 use crate::client::Client;
+use crate::output::{say, tell};
 use crate::settings::Settings;
 
 /// How long a token made here is good for: it is handed in at once.
@@ -47,9 +48,13 @@ async fn decide(settings: &Settings, args: DecisionArgs, decision: Decision) -> 
         }
         None => bail!("{id} has no report yet; wait for it with `nightshift incidents watch`"),
     };
-    show(&proposal);
+    let shown = show(&proposal);
+    if !args.yes {
+        // Nobody decides on what they were not shown; --yes means they have seen it.
+        shown?;
+    }
     if !args.yes && !confirmed(decision)? {
-        println!("nothing was decided");
+        say!("nothing was decided")?;
         return Ok(ExitCode::FAILURE);
     }
     let key = settings
@@ -60,11 +65,11 @@ async fn decide(settings: &Settings, args: DecisionArgs, decision: Decision) -> 
         .decide(&sign(&key, &proposal, decision, &args.person))
         .await?;
     match decision {
-        Decision::Approve => println!(
+        Decision::Approve => say!(
             "approved; the draft branch {} is being opened",
             proposal.request.branch()
-        ),
-        Decision::Reject => println!("rejected; no draft is opened"),
+        )?,
+        Decision::Reject => say!("rejected; no draft is opened")?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -88,21 +93,21 @@ pub(crate) fn sign(
     })
 }
 
-fn show(proposal: &Proposal) {
-    println!("{}\n", proposal.title);
-    println!(
+fn show(proposal: &Proposal) -> Result<()> {
+    say!("{}\n", proposal.title)?;
+    say!(
         "repository {}  base {}  branch {}",
         proposal.request.repository,
         proposal.preview.base,
         proposal.request.branch()
-    );
-    println!("risk: {}", proposal.risk);
-    println!("undo: {}\n", proposal.undo);
-    println!(
+    )?;
+    say!("risk: {}", proposal.risk)?;
+    say!("undo: {}\n", proposal.undo)?;
+    say!(
         "{}",
         incident::Untrusted::new(proposal.preview.diff.as_str()).block(20_000)
-    );
-    println!();
+    )?;
+    say!()
 }
 
 fn confirmed(decision: Decision) -> Result<bool> {
@@ -113,7 +118,7 @@ fn confirmed(decision: Decision) -> Result<bool> {
         Decision::Approve => "Open this draft",
         Decision::Reject => "Reject this change",
     };
-    print!("{verb}? [y/N] ");
+    tell!("{verb}? [y/N] ")?;
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

@@ -14,6 +14,7 @@ use runtime::config::read_secret;
 use runtime::{Shutdown, Supervisor, SystemClock};
 
 use crate::config::Config;
+use crate::output::say;
 use crate::settings::Settings;
 
 /// Longest time of one check.
@@ -41,17 +42,17 @@ pub(crate) async fn run(settings: &Settings) -> Result<ExitCode> {
                 ("BAD ", text)
             }
         };
-        println!("{mark}  {name:<14}  {text}");
+        say!("{mark}  {name:<14}  {text}")
     };
-    print("configuration", configuration(settings));
-    print("bus", storage(config, &clock).await);
-    print("webhook", webhook(config));
-    print("prometheus", prometheus(config).await);
+    print("configuration", configuration(settings))?;
+    print("bus", storage(config, &clock).await)?;
+    print("webhook", webhook(config))?;
+    print("prometheus", prometheus(config).await)?;
     for (name, outcome) in repositories(config, &clock).await {
-        print(&name, outcome);
+        print(&name, outcome)?;
     }
-    print("slack", slack(config));
-    print("approval key", approval(config));
+    print("slack", slack(config))?;
+    print("approval key", approval(config))?;
     Ok(if bad {
         ExitCode::FAILURE
     } else {

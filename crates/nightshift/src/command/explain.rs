@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::client::Client;
+use crate::output::say;
 use crate::settings::Settings;
 
 /// Prints every ruling that is kept for the alert, oldest first.
@@ -19,7 +20,7 @@ pub(crate) async fn run(settings: &Settings, fingerprint: &str) -> Result<ExitCo
         .rulings(&fingerprint.to_ascii_lowercase())
         .await?;
     if rulings.is_empty() {
-        println!("no event of alert {fingerprint} is known");
+        say!("no event of alert {fingerprint} is known")?;
         return Ok(ExitCode::FAILURE);
     }
     for ruling in rulings {
@@ -28,15 +29,15 @@ pub(crate) async fn run(settings: &Settings, fingerprint: &str) -> Result<ExitCo
             .incident()
             .map(|id| format!(" {id}"))
             .unwrap_or_default();
-        println!(
+        say!(
             "{:.0}  {}  {}{incident}",
             ruling.at,
             ruling.alert,
             ruling.disposition.label()
-        );
-        println!("    rule: {}", ruling.rule);
+        )?;
+        say!("    rule: {}", ruling.rule)?;
         for (name, value) in ruling.based_on {
-            println!("    {name}: {value}");
+            say!("    {name}: {value}")?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::cli::{Format, IncidentsAction, StatusFilter};
 use crate::client::Client;
+use crate::output::{say, tell};
 use crate::settings::Settings;
 
 /// How often `watch` looks.
@@ -47,14 +48,14 @@ async fn list(
     });
     let rows = client.incidents(status, limit).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        say!("{}", serde_json::to_string_pretty(&rows)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        println!("no incidents");
+        say!("no incidents")?;
     }
     for row in &rows {
-        println!("{}", line(row));
+        say!("{}", line(row))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -63,19 +64,19 @@ async fn show(client: &Client, incident: &str, format: Format) -> Result<ExitCod
     let id = IncidentId::parse(incident)?;
     let detail = client.incident(id.as_str()).await?;
     let Some(report) = detail.report else {
-        println!("{id}: {}", detail.incident.title());
-        println!("no report yet; `nightshift incidents watch` shows when it is there");
+        say!("{id}: {}", detail.incident.title())?;
+        say!("no report yet; `nightshift incidents watch` shows when it is there")?;
         return Ok(ExitCode::SUCCESS);
     };
     let color = std::io::stdout().is_terminal();
     match format {
-        Format::Terminal => print!(
+        Format::Terminal => tell!(
             "{}",
             render::terminal(&report, &render::TerminalStyle { color, width: 80 })
-        ),
-        Format::Markdown => print!("{}", render::markdown(&report)),
-        Format::Json => println!("{}", render::json(&report)),
-        Format::Html => print!("{}", render::html(&report)),
+        )?,
+        Format::Markdown => tell!("{}", render::markdown(&report))?,
+        Format::Json => say!("{}", render::json(&report))?,
+        Format::Html => tell!("{}", render::html(&report))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -91,7 +92,7 @@ async fn watch(client: &Client) -> Result<ExitCode> {
             let id = text(row, "id").to_owned();
             let line = line(row);
             if seen.get(&id) != Some(&line) {
-                println!("{:.0}  {line}", clock.now());
+                say!("{:.0}  {line}", clock.now())?;
                 seen.insert(id, line);
             }
         }

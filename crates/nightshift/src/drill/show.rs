@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
 use incident::ports::{Clock, Progress};
 use incident::report::ChangeOutcome;
 use incident::{Report, Untrusted};
@@ -12,6 +13,7 @@ use pipelines::render;
 use runtime::SystemClock;
 
 use crate::cli::Story;
+use crate::output::{complain, say, tell};
 
 /// Widest line.
 const WIDTH: usize = 80;
@@ -51,7 +53,7 @@ impl Show {
         let text = Untrusted::new(text).one_line(120);
         let line = format!("{passed:6.2} s  {stage:<12} {text}");
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            complain!("{line}");
         } else {
             self.bar.println(&line);
         }
@@ -70,10 +72,10 @@ impl Progress for Show {
 }
 
 /// The report, then the draft.
-pub(super) fn report(report: &Report, story: Story) {
+pub(super) fn report(report: &Report, story: Story) -> Result<()> {
     let color = std::io::stdout().is_terminal();
-    println!();
-    print!(
+    say!()?;
+    tell!(
         "{}",
         render::terminal(
             report,
@@ -82,25 +84,26 @@ pub(super) fn report(report: &Report, story: Story) {
                 width: WIDTH
             }
         )
-    );
+    )?;
     match (&report.change, story) {
         (ChangeOutcome::Opened { draft, .. }, _) => {
-            println!("\nThe draft pull request, as recorded:\n");
-            println!("  title   {}", draft.title);
-            println!(
+            say!("\nThe draft pull request, as recorded:\n")?;
+            say!("  title   {}", draft.title)?;
+            say!(
                 "  branch  {} at {}",
                 draft.branch,
                 draft.commit.get(..10).unwrap_or_default()
-            );
-            println!(
+            )?;
+            say!(
                 "  base    {}, untouched until a person merges\n",
                 draft.base
-            );
-            println!("{}", Untrusted::new(draft.diff.as_str()).block(10_000));
+            )?;
+            say!("{}", Untrusted::new(draft.diff.as_str()).block(10_000))?;
         }
         (_, Story::Surge) => {
-            println!("\nNo commit is guilty in this story, and no draft was opened.");
+            say!("\nNo commit is guilty in this story, and no draft was opened.")?;
         }
-        (_, Story::BadChange) => println!("\nNo draft was opened; the report says why."),
+        (_, Story::BadChange) => say!("\nNo draft was opened; the report says why.")?,
     }
+    Ok(())
 }

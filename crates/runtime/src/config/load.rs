@@ -44,8 +44,13 @@ impl Env for ProcessEnv {
         reason = "this is the one place that reads the environment"
     )]
     fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
-        std::env::vars()
-            .filter(|(name, _)| name.starts_with(prefix))
+        // `vars` would panic on a variable that is not UTF-8, whoever set it and whatever for.
+        std::env::vars_os()
+            .filter_map(|(name, value)| {
+                let name = name.into_string().ok()?;
+                let ours = name.starts_with(prefix);
+                ours.then(|| (name, value.to_string_lossy().into_owned()))
+            })
             .collect()
     }
 }
@@ -84,6 +89,22 @@ pub fn load<T>(file: Option<Source<'_>>, env: &dyn Env) -> Result<T, Vec<Problem
 where
     T: DeserializeOwned + Serialize + JsonSchema + Default + Section,
 {
+    load_and(file, env, |_, _| {})
+}
+
+/// [`load`], with a check of the caller's own besides: of files that are named, say. Its problems get
+/// their place like all others.
+///
+/// # Errors
+/// Every problem found, each with its place.
+pub fn load_and<T>(
+    file: Option<Source<'_>>,
+    env: &dyn Env,
+    also: impl FnOnce(&T, &mut Vec<Problem>),
+) -> Result<T, Vec<Problem>>
+where
+    T: DeserializeOwned + Serialize + JsonSchema + Default + Section,
+{
     let mut document = Document::default();
     let mut problems = Vec::new();
     if let Some(file) = file {
@@ -98,6 +119,7 @@ where
     if let Some(value) = &value {
         let mut found = Vec::new();
         value.check("", &mut found);
+        also(value, &mut found);
         problems.extend(found.into_iter().map(|problem| document.locate(problem)));
     }
     match value {
@@ -167,7 +189,7 @@ impl Document {
             };
             let path = error.path().to_string();
             let message = error.inner().to_string();
-            let (what, remedy) = explain(&path, &message);
+            let (what, remedy) = explain(&path, &message, text_at(&self.values, &path));
             if !follows_from(problems, &path, &message) {
                 problems.push(self.locate(Problem::new(path.clone(), what, remedy)));
             }
@@ -208,12 +230,21 @@ impl Document {
         }
     }
 
-    /// Fills in the place: that of the path itself, or of the nearest table around it.
+    /// Fills in the place: that of the path itself, of something in it, or of the nearest table
+    /// around it.
     fn locate(&self, mut problem: Problem) -> Problem {
         let normal = problem.path.replace('[', ".").replace(']', "");
         let mut path = normal.as_str();
         problem.place = loop {
             if let Some(place) = self.places.get(path) {
+                break Some(place.clone());
+            }
+            let inside = format!("{path}.");
+            let mut below = self.places.range(inside.clone()..);
+            if let Some((found, place)) = below.next()
+                && found.starts_with(&inside)
+                && path == normal
+            {
                 break Some(place.clone());
             }
             match path.rsplit_once('.') {
@@ -430,18 +461,76 @@ impl Slot for Value {
     }
 }
 
+/// The text at a path such as `hook.listen`, if that is what stands there.
+fn text_at<'a>(values: &'a Map<String, Value>, path: &str) -> Option<&'a str> {
+    let pointer = path.replace('[', ".").replace(']', "");
+    let mut parts = pointer.split('.');
+    let first = values.get(parts.next()?)?;
+    let found = parts.try_fold(first, |at, part| match at {
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        _ => at.get(part),
+    });
+    found?.as_str()
+}
+
+/// What serde calls things, and what people do.
+const WORDS: [(&str, &str, &str); 5] = [
+    (
+        "expected usize",
+        "expected a whole number",
+        "Write a number without quotes.",
+    ),
+    (
+        "expected u",
+        "expected a whole number",
+        "Write a number without quotes.",
+    ),
+    (
+        "expected a sequence",
+        "expected a list",
+        "Write a list, such as [\"one\", \"two\"].",
+    ),
+    (
+        "expected struct",
+        "expected a section",
+        "Name the field of the section as well.",
+    ),
+    (
+        "expected a boolean",
+        "expected true or false",
+        "Write true or false, without quotes.",
+    ),
+];
+
+/// Serde's words for a value of the wrong type in plain ones.
+fn plain(message: &str, found: Option<&str>) -> (String, String) {
+    if message == "invalid socket address syntax" {
+        return (
+            format!("{:?} is no address with a port", found.unwrap_or_default()),
+            "Write both, such as \"127.0.0.1:8080\".".to_owned(),
+        );
+    }
+    let known = WORDS
+        .iter()
+        .find_map(|(serde, ours, remedy)| Some((message.split_once(serde)?.0, ours, remedy)));
+    match known {
+        Some((before, ours, remedy)) => (format!("{before}{ours}"), (*remedy).to_owned()),
+        None => (message.to_owned(), "Correct the value.".to_owned()),
+    }
+}
+
 /// Turns serde's message into what is wrong and what to do.
-fn explain(path: &str, message: &str) -> (String, String) {
+fn explain(path: &str, message: &str, found_text: Option<&str>) -> (String, String) {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let Some((found, known)) = names.split_first() else {
-        return (message.to_owned(), "Correct the value.".to_owned());
+        return plain(message, found_text);
     };
     let unknown_field = message.starts_with("unknown field");
     if !unknown_field && !message.starts_with("unknown variant") {
         if message.starts_with("missing field") {
             return (message.to_owned(), format!("Add `{found}` under {path}."));
         }
-        return (message.to_owned(), "Correct the value.".to_owned());
+        return plain(message, found_text);
     }
     let what = if unknown_field {
         "there is no such field".to_owned()
@@ -482,6 +571,9 @@ mod tests {
         body_max: ByteSize,
         timeout: Span,
         token: Option<String>,
+        limit: u32,
+        labels: Vec<String>,
+        address: std::net::SocketAddr,
     }
 
     impl Default for Hook {
@@ -491,6 +583,9 @@ mod tests {
                 body_max: ByteSize::mib(4),
                 timeout: Span::secs(5),
                 token: None,
+                limit: 1,
+                labels: Vec::new(),
+                address: std::net::SocketAddr::from(([127, 0, 0, 1], 1)),
             }
         }
     }
@@ -545,6 +640,27 @@ mod tests {
     fn every_problem_is_reported_with_its_place() {
         let text = "[hook]\nlisten = \"nowhere\"\nbody_mx = 3\ntimeout = \"soon\"\n\n[[repositories]]\nname = 3\n\n[[repositories]]\nnam = \"a\"\n";
         insta::assert_snapshot!(check(text, &[("NIGHTSHIFT__HOOK__BODY_MAX", "lots")]));
+    }
+
+    #[test]
+    fn wrong_types_are_told_in_plain_words() {
+        insta::assert_snapshot!(check(
+            "[hook]\nlimit = \"four\"\naddress = \"here\"\n",
+            &[
+                ("NIGHTSHIFT__REPOSITORIES__0__NAME", "shop"),
+                ("NIGHTSHIFT__HOOK__LABELS", "cluster"),
+            ]
+        ), @r#"
+        n.toml:3: hook.address: "here" is no address with a port. Write both, such as "127.0.0.1:8080".
+        environment variable NIGHTSHIFT__HOOK__LABELS: hook.labels: invalid type: string "cluster", expected a list. Write a list, such as ["one", "two"].
+        n.toml:2: hook.limit: invalid type: string "four", expected a whole number. Write a number without quotes.
+        environment variable NIGHTSHIFT__REPOSITORIES__0__NAME: repositories: invalid type: map, expected a list. Write a list, such as ["one", "two"].
+        "#);
+    }
+
+    #[test]
+    fn a_section_given_as_text_is_one() {
+        insta::assert_snapshot!(check("", &[("NIGHTSHIFT__HOOK", "on")]), @r#"environment variable NIGHTSHIFT__HOOK: hook: invalid type: string "on", expected a section. Name the field of the section as well."#);
     }
 
     #[test]
