@@ -22,6 +22,7 @@ use runtime::{OsEntropy, Shutdown, SystemClock, entropy};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::EXIT_INTERRUPTED;
 use crate::cli::{DrillArgs, Story};
 use crate::client::Client;
 use crate::command::decide::sign;
@@ -41,9 +42,16 @@ pub(crate) async fn run(args: DrillArgs) -> Result<ExitCode> {
     let clock = SystemClock::new();
     let folder = Folder::make(args.keep.as_deref())?;
     let show = Arc::new(Show::new(clock.clone()));
-    let result = drill(&args, &folder, &clock, &show).await;
+    // Interrupted, it still returns from here, so that its folder is removed.
+    let result = tokio::select! {
+        biased;
+        signal = Shutdown::signal() => signal.map(|()| None).map_err(Into::into),
+        result = drill(&args, &folder, &clock, &show) => result.map(Some),
+    };
     show.finish();
-    let (report, times) = result?;
+    let Some((report, times)) = result? else {
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    };
     show::report(&report, args.story)?;
     if let Some(kept) = &args.keep {
         let page = kept.join("report.html");
@@ -223,7 +231,10 @@ impl Folder {
         let Some(keep) = keep else {
             let temporary = tempfile::Builder::new()
                 .prefix("nightshift-drill-")
-                .tempdir()?;
+                .tempdir()
+                .context(
+                    "no temporary folder can be made; set TMPDIR, or name a folder with --keep",
+                )?;
             return Ok(Self {
                 path: temporary.path().to_path_buf(),
                 _temporary: Some(temporary),

@@ -29,6 +29,9 @@ use crate::output::{Closed, complain};
 /// Exit code for a configuration that cannot work (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
+/// Exit code of what a signal cut short, as shells count it.
+const EXIT_INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     runtime::http::install_tls();

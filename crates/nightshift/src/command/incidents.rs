@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::cli::{Format, IncidentsAction, StatusFilter};
 use crate::client::Client;
-use crate::output::{say, tell};
+use crate::output::{complain, say, tell};
 use crate::settings::Settings;
 
 /// How often `watch` looks.
@@ -87,8 +87,10 @@ async fn watch(client: &Client) -> Result<ExitCode> {
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     let signal = Shutdown::signal();
     tokio::pin!(signal);
+    let mut rows = client.incidents(None, WATCH_MAX).await?;
+    let mut away = false;
     loop {
-        for row in client.incidents(None, WATCH_MAX).await?.iter().rev() {
+        for row in rows.iter().rev() {
             let id = text(row, "id").to_owned();
             let line = line(row);
             if seen.get(&id) != Some(&line) {
@@ -100,6 +102,21 @@ async fn watch(client: &Client) -> Result<ExitCode> {
             biased;
             result = &mut signal => { result?; return Ok(ExitCode::SUCCESS); }
             () = clock.sleep(WATCH_EVERY) => {}
+        }
+        // Whoever watches wants to go on watching after a restart.
+        match client.incidents(None, WATCH_MAX).await {
+            Ok(newer) => {
+                if away {
+                    complain!("it answers again");
+                }
+                (rows, away) = (newer, false);
+            }
+            Err(error) => {
+                if !away {
+                    complain!("{error:#}; trying again every second");
+                }
+                away = true;
+            }
         }
     }
 }

@@ -20,10 +20,8 @@ use tokio::net::TcpListener;
 
 use super::ground::Ground;
 use super::{Role, agents};
+use crate::EXIT_INTERRUPTED;
 use crate::config::Config;
-
-/// Exit code after a second signal, as shells count it.
-const EXIT_INTERRUPTED: u8 = 130;
 
 /// Time that agents have to end after everything that calls them has.
 const AGENTS_GRACE: Duration = Duration::from_secs(3);
