@@ -155,12 +155,10 @@ async fn a_task_of_another_replica_is_called_off_and_subscribed_to() {
     })
     .await;
     let id = begun(&one, &first, "m1", &json!({"do": "wait"})).await;
-    let subscribed = events(&two, "SubscribeToTask", json!({"id": id}));
-    let cancel = async {
-        SystemClock::new().sleep(Duration::from_millis(400)).await;
-        call(&two, "CancelTask", json!({"id": id})).await
-    };
-    let (told, canceled) = tokio::join!(subscribed, cancel);
+    let subscribed = opened(&two, "SubscribeToTask", json!({"id": id})).await;
+    let subscribed = subscribed.until("for the gate").await;
+    let canceled = call(&two, "CancelTask", json!({"id": id})).await;
+    let told = subscribed.rest().await;
     assert_eq!(
         canceled["result"]["status"]["state"], "TASK_STATE_CANCELED",
         "{canceled}"
@@ -187,12 +185,9 @@ async fn a_task_that_waits_for_a_person_can_be_subscribed_to() {
     )
     .await;
     let id = asking["result"]["task"]["id"].clone();
-    let subscribed = events(&process, "SubscribeToTask", json!({"id": id}));
-    let cancel = async {
-        SystemClock::new().sleep(Duration::from_millis(100)).await;
-        call(&process, "CancelTask", json!({"id": id})).await
-    };
-    let (told, _) = tokio::join!(subscribed, cancel);
+    let subscribed = opened(&process, "SubscribeToTask", json!({"id": id})).await;
+    let _answer = call(&process, "CancelTask", json!({"id": id})).await;
+    let told = subscribed.rest().await;
     insta::assert_snapshot!(told.join("\n"), @r"
     task TASK_STATE_INPUT_REQUIRED (may I?)
     status TASK_STATE_CANCELED (called off by a caller)
@@ -213,17 +208,14 @@ async fn a_subscription_survives_a_failed_execution() {
     let tasks = call(&process, "ListTasks", json!({})).await;
     let task = &tasks["result"]["tasks"][0];
     assert_eq!(task["status"]["state"], "TASK_STATE_WORKING");
-    let subscribed = events(&process, "SubscribeToTask", json!({"id": task["id"]}));
-    let again = async {
-        SystemClock::new().sleep(Duration::from_millis(100)).await;
-        call(
-            &process,
-            "SendMessage",
-            message("m1", &json!({"do": "fail once"})),
-        )
-        .await
-    };
-    let (told, _) = tokio::join!(subscribed, again);
+    let subscribed = opened(&process, "SubscribeToTask", json!({"id": task["id"]})).await;
+    let _answer = call(
+        &process,
+        "SendMessage",
+        message("m1", &json!({"do": "fail once"})),
+    )
+    .await;
+    let told = subscribed.rest().await;
     insta::assert_snapshot!(told.join("\n"), @r"
     task TASK_STATE_WORKING (the disk is full)
     artifact output

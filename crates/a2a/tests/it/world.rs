@@ -341,14 +341,52 @@ pub(crate) async fn call(process: &Process, method: &str, params: Value) -> Valu
 
 /// Calls a streaming method and reads the stream to its end; one line per event.
 pub(crate) async fn events(process: &Process, method: &str, params: Value) -> Vec<String> {
-    let answer = post(process, envelope(method, &params)).await;
-    let text = answer.text().await.unwrap();
-    if let Ok(envelope) = serde_json::from_str(&text) {
-        return vec![error_line(&envelope)];
+    opened(process, method, params).await.rest().await
+}
+
+/// Calls a streaming method and reads its first event: from then on nothing is missed.
+pub(crate) async fn opened(process: &Process, method: &str, params: Value) -> Opened {
+    let mut answer = post(process, envelope(method, &params)).await;
+    let mut read = Vec::new();
+    while !read.ends_with(b"\n\n") {
+        match answer.chunk().await.unwrap() {
+            Some(bytes) => read.extend(bytes),
+            None => break,
+        }
     }
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    data.map(|data| event_line(&serde_json::from_str(data).unwrap()))
-        .collect()
+    Opened { answer, read }
+}
+
+/// A stream whose first event has come.
+pub(crate) struct Opened {
+    answer: reqwest::Response,
+    read: Vec<u8>,
+}
+
+impl Opened {
+    /// Reads on until `word` was told.
+    pub(crate) async fn until(mut self, word: &str) -> Self {
+        while !String::from_utf8_lossy(&self.read).contains(word) {
+            let bytes = self.answer.chunk().await.unwrap();
+            self.read
+                .extend(bytes.expect("the stream tells it before it ends"));
+        }
+        self
+    }
+
+    /// Reads to the end; one line per event.
+    pub(crate) async fn rest(mut self) -> Vec<String> {
+        while let Some(bytes) = self.answer.chunk().await.unwrap() {
+            self.read.extend(bytes);
+        }
+        let text = String::from_utf8(self.read).unwrap();
+        if let Ok(envelope) = serde_json::from_str(&text) {
+            return vec![error_line(&envelope)];
+        }
+        let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
+        data.map(|data| event_line(&serde_json::from_str(data).unwrap()))
+            .collect()
+    }
 }
 
 fn event_line(event: &Value) -> String {
