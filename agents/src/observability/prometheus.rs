@@ -330,7 +330,14 @@ impl<'a> Prometheus<'a> {
         Err(match status.as_u16() {
             400 | 422 if !why.is_empty() => ReadError::BadQuery(why),
             503 if said.error_type == "timeout" => ReadError::TimedOut("its own query limit"),
-            status @ (429 | 500..) => ReadError::Unwell { status, why },
+            status @ (429 | 500..) => {
+                let why = if why.is_empty() {
+                    "without a reason".to_owned()
+                } else {
+                    why
+                };
+                ReadError::Unwell { status, why }
+            }
             status => ReadError::Refused { status },
         })
     }

@@ -56,8 +56,8 @@ fn every_problem_is_told_at_once_and_nothing_starts() {
     error: nightshift.toml:1: data_dri: there is no such field. Did you mean `data_dir`?
     error: nightshift.toml:2: grace: "-5s" is not a length of time (it is negative); write "60s", "5m" or "250ms". Correct the value.
     error: nightshift.toml:10: repositories[0].remote: "relative/path" is not a place Git is allowed to go. Write an absolute path, https://, ssh://, file:// or user@host:path.
-    error: nightshift.toml:5: hook.auth.token_files[0]: /nowhere/token: No such file or directory (os error 2). Name a file that this user can read and that holds nothing but the secret.
-    error: nightshift.toml:5: hook.auth.token_files[1]: /: Is a directory (os error 21). Name a file that this user can read and that holds nothing but the secret.
+    error: nightshift.toml:5: hook.auth.token_files[0]: /nowhere/token: No such file or directory (os error 2) (E-HOOK-002). Name a file that this user can read and that holds nothing but the secret.
+    error: nightshift.toml:5: hook.auth.token_files[1]: /: Is a directory (os error 21) (E-HOOK-002). Name a file that this user can read and that holds nothing but the secret.
     6 problems in the configuration; nothing was started
     "#);
     let up = check(BROKEN, &["up"]);

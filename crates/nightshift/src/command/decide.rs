@@ -29,6 +29,9 @@ pub(crate) async fn reject(settings: &Settings, args: DecisionArgs) -> Result<Ex
 
 async fn decide(settings: &Settings, args: DecisionArgs, decision: Decision) -> Result<ExitCode> {
     let id = IncidentId::parse(&args.incident)?;
+    if args.person.trim().is_empty() {
+        bail!("nobody is named; say who decides with --as PERSON");
+    }
     let client = Client::new(&settings.config)?;
     let detail = client.incident(id.as_str()).await?;
     let proposal = match detail.report.map(|report| report.change) {
@@ -60,7 +63,7 @@ async fn decide(settings: &Settings, args: DecisionArgs, decision: Decision) -> 
     let key = settings
         .config
         .approval_key()?
-        .context("no approval key; start Nightshift once, or set approval.key_file")?;
+        .context("no approval key; Nightshift makes one when it starts: start or restart it, or set approval.key_file")?;
     client
         .decide(&sign(&key, &proposal, decision, &args.person))
         .await?;

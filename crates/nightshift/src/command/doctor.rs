@@ -110,7 +110,7 @@ async fn get(url: &str) -> Result<String, String> {
         .get(url)
         .send()
         .await
-        .map_err(|error| error.without_url().to_string())?;
+        .map_err(|error| format!("{:#}", anyhow::Error::new(error.without_url())))?;
     let status = response.status();
     let text = response.text().await.unwrap_or_default();
     if status.is_success() {

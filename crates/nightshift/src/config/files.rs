@@ -47,9 +47,14 @@ impl Reader<'_> {
 pub(crate) fn check(config: &Config, reader: Reader<'_>, problems: &mut Vec<Problem>) {
     let mut secret = |field: String, file: &Path| {
         if let Err(error) = read_secret(file) {
+            let code = if field.starts_with("hook.") {
+                " (E-HOOK-002)"
+            } else {
+                ""
+            };
             problems.push(Problem::new(
                 field,
-                error.to_string(),
+                format!("{error}{code}"),
                 "Name a file that this user can read and that holds nothing but the secret.",
             ));
         }
