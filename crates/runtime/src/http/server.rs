@@ -25,6 +25,9 @@ pub struct Limits {
     /// How long the head of a request may take to arrive, counted from the connection's start or
     /// from the answer before. Then the connection is closed, also when it was merely idle.
     pub head_timeout: Duration,
+    /// What is held of a request at a time, and so the longest head, give or take one read; at
+    /// least 8 KiB. A longer head is answered with 431 if the sender listens.
+    pub head_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -32,6 +35,7 @@ impl Default for Limits {
         Self {
             connections_max: 1024,
             head_timeout: Duration::from_secs(10),
+            head_bytes_max: 64 * 1024,
         }
     }
 }
@@ -108,6 +112,7 @@ async fn serve_one(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.head_bytes_max)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
     let served = tokio::select! {
@@ -185,6 +190,7 @@ mod tests {
         Limits {
             connections_max,
             head_timeout,
+            ..Limits::default()
         }
     }
 
@@ -245,6 +251,28 @@ mod tests {
         rest(idle).await;
         rest(unfinished).await;
         assert!(TcpStream::connect(served.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_long_is_not_taken() {
+        let served = serving(Limits::default()).await;
+        let head = |bytes: usize| {
+            let padding = "a".repeat(bytes);
+            format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {padding}\r\n\r\n")
+        };
+        let short = rest(served.send(&head(32 * 1024)).await).await;
+        assert!(short.ends_with("quick"), "{short}");
+        let mut long = TcpStream::connect(served.address).await.unwrap();
+        let exchange = async {
+            // The server may close before it has read all of it; then either may fail.
+            let mut answer = Vec::new();
+            let sent = long.write_all(head(1024 * 1024).as_bytes()).await.is_ok();
+            let whole = long.read_to_end(&mut answer).await.is_ok();
+            (sent && whole, String::from_utf8_lossy(&answer).into_owned())
+        };
+        let (whole, answer) = in_time(exchange).await;
+        assert!(!answer.contains("200"), "{answer}");
+        assert!(!whole || answer.starts_with("HTTP/1.1 431"), "{answer}");
     }
 
     #[tokio::test]
