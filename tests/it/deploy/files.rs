@@ -79,12 +79,13 @@ pub(super) fn port(address: &str) -> u64 {
     port.unwrap_or_else(|| panic!("{address} has no port"))
 }
 
-/// What the program makes of a configuration text, defaults and all; it must find no problem.
+/// What the program makes of a configuration text, defaults and all; with the secrets mounted it
+/// must find no problem.
 pub(super) fn effective(toml: &str) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("nightshift.toml");
-    std::fs::write(&file, toml).expect("a file");
-    let run = |action: &str| {
+    let run = |text: &str, action: &str| {
+        std::fs::write(&file, text).expect("a file");
         let output = Command::new(program("nightshift").expect("the binary is built"))
             .arg("--config")
             .arg(&file)
@@ -95,6 +96,29 @@ pub(super) fn effective(toml: &str) -> Value {
         assert!(output.status.success(), "config {action}: {err}");
         String::from_utf8(output.stdout).expect("text")
     };
-    assert!(run("check").contains("no problems"));
-    toml::from_str(&run("dump")).expect("the dump is TOML")
+    let value: Value = toml::from_str(&run(toml, "dump")).expect("the dump is TOML");
+    let mut secrets = Vec::new();
+    secret_paths(&value, &mut secrets);
+    secrets.sort_by_key(|path| std::cmp::Reverse(path.len()));
+    let mut mounted = toml.to_owned();
+    for (index, path) in secrets.iter().enumerate() {
+        let stand_in = folder.path().join(format!("secret-{index}"));
+        std::fs::write(&stand_in, "s".repeat(64)).expect("a file");
+        mounted = mounted.replace(
+            &format!("\"{path}\""),
+            &format!("\"{}\"", stand_in.display()),
+        );
+    }
+    assert!(run(&mounted, "check").contains("no problems"));
+    value
+}
+
+/// Every path below the folder that secrets are mounted in.
+fn secret_paths(value: &Value, paths: &mut Vec<String>) {
+    match value {
+        Value::String(text) if text.starts_with("/run/") => paths.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| secret_paths(item, paths)),
+        Value::Object(fields) => fields.values().for_each(|field| secret_paths(field, paths)),
+        _ => {}
+    }
 }
