@@ -35,6 +35,7 @@ fn main() -> Result<()> {
         .nth(1)
         .map(PathBuf::from)
         .context("say where the nightshift binary is")?;
+    let binary = std::path::absolute(binary)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let figures = runtime.block_on(measure(&binary))?;
     println!("{}", serde_json::to_string_pretty(&figures)?);
