@@ -1,7 +1,5 @@
 //! The operations, as any client may call them.
 
-use std::time::Duration;
-
 use incident::ports::Clock as _;
 use runtime::SystemClock;
 use serde_json::{Value, json};
@@ -229,6 +227,7 @@ async fn a_subscription_survives_a_failed_execution() {
 async fn tasks_are_listed_newest_first_page_by_page() {
     let agent = Scripted::named("script-agent");
     let process = Process::start(Setup::new(&agent, &store())).await;
+    let clock = SystemClock::new();
     let mut sent = Vec::new();
     for n in 0..7 {
         let mut params = message(
@@ -239,7 +238,11 @@ async fn tasks_are_listed_newest_first_page_by_page() {
         let answer = call(&process, "SendMessage", params).await;
         sent.push(answer["result"]["task"]["id"].as_str().unwrap().to_owned());
         // Two tasks of one millisecond are in the order of their ids.
-        SystemClock::new().sleep(Duration::from_millis(2)).await;
+        let answered = clock.now().as_millisecond();
+        until("the next millisecond", || {
+            clock.now().as_millisecond() > answered
+        })
+        .await;
     }
     sent.reverse();
     let mut listed = Vec::new();
