@@ -8,7 +8,7 @@ use cargo_metadata::{Metadata, Package};
 use toml::{Table, Value};
 
 /// More packages than this need a page in docs/decisions.
-const PACKAGES_MAX: usize = 380;
+const PACKAGES_MAX: usize = 420;
 
 /// One finding for every package that breaks a rule.
 pub(crate) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
