@@ -13,7 +13,7 @@ pub use agent::{Agent, AgentCard, AgentError, AgentTask, Outcome, Skill};
 pub use clock::{Clock, Entropy};
 pub use cx::{Cancel, Cx, NeverCancelled, NoProgress, Progress};
 pub use forge::{Forge, ForgeError};
-pub use notifier::{Notice, NoticeKind, Notifier, NotifyError, Receipt};
+pub use notifier::{Notice, NoticeKind, Notifier, NotifyError, Receipt, Search, Sight};
 pub use store::{Expect, Fence, Put, Store, StoreError, Versioned};
 pub use stream::{
     Appended, Backlog, Cause, DeadLetter, Delivery, Entry, Lease, Stream, StreamError,

@@ -1,7 +1,7 @@
 //! Slack's incoming webhook.
 //!
 //! An incoming webhook can only post: it tells nobody what it posted, cannot look and cannot edit. So
-//! [`Notifier::find`] always answers none, and [`Notifier::update`] posts a follow-up that says which
+//! [`Notifier::find`] never knows, and [`Notifier::update`] posts a follow-up that says which
 //! incident it belongs to. After an unknown outcome (the answer was lost) a message may therefore
 //! come twice; the journal of whoever posts keeps that to the one message in flight.
 
@@ -14,8 +14,7 @@ mod text;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use incident::digest::Digest;
-use incident::ports::{Cx, Notice, Notifier, NotifyError, Receipt};
+use incident::ports::{Cx, Notice, Notifier, NotifyError, Receipt, Search, Sight};
 use incident::untrusted::Untrusted;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode, Url};
@@ -122,8 +121,8 @@ impl Notifier for Slack {
         NAME
     }
 
-    async fn find(&self, _key: &Digest, _cx: &Cx) -> Result<Option<Receipt>, NotifyError> {
-        Ok(None)
+    async fn find(&self, _search: &Search, _cx: &Cx) -> Result<Sight, NotifyError> {
+        Ok(Sight::Unknown)
     }
 
     async fn post(&self, notice: &Notice, cx: &Cx) -> Result<Receipt, NotifyError> {

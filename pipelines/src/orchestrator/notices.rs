@@ -6,8 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use incident::Classify as _;
 use incident::digest::Digest;
-use incident::ports::{Cx, Notice, NoticeKind, Notifier, NotifyError, Receipt};
-use incident::report::Moment;
+use incident::ports::{Cx, Notice, NoticeKind, Notifier, NotifyError, Receipt, Search, Sight};
 use jiff::Timestamp;
 use runtime::Policy;
 
@@ -50,6 +49,8 @@ struct Job {
     try_number: u32,
     /// There will be no other try.
     last: bool,
+    /// Nothing was posted before this.
+    since: Timestamp,
 }
 
 /// What came of one.
@@ -80,6 +81,7 @@ impl Run<'_> {
         let notice = Notice {
             kind: NoticeKind::Opened(self.incident.clone()),
             revision: self.journal().next_revision(),
+            maybe_repeat: false,
         };
         self.progress("announce", "telling on call that somebody is looking");
         let jobs = self.jobs(Round::Opened, &notice, 1);
@@ -105,6 +107,7 @@ impl Run<'_> {
         let notice = Notice {
             kind,
             revision: written.revision,
+            maybe_repeat: false,
         };
         self.progress("notify", "telling on call of the report");
         let tries_max = self.o.config.notify_tries_max;
@@ -143,6 +146,7 @@ impl Run<'_> {
                 after: post.map_or(self.now(), |post| self.earliest(post)),
                 try_number,
                 last: try_number >= tries_max,
+                since: journal.begun_at,
             });
         }
         jobs
@@ -295,65 +299,57 @@ async fn look_and_tell(
     notice: &Notice,
     cx: &Cx,
 ) -> Result<Told, NotifyError> {
-    if job.doubtful
-        && let Some(receipt) = look(job, notifier, &notice.key(), cx).await?
-    {
-        return Ok(Told {
+    let key = notice.key();
+    let doubted = job.doubtful.then(|| key.clone());
+    let earlier = job.earlier.iter().filter(|_| job.receipt.is_none());
+    let search = Search {
+        keys: doubted.into_iter().chain(earlier.cloned()).collect(),
+        since: job.since,
+    };
+    let sight = look(job, notifier, &search, cx).await?;
+    let known = match &sight {
+        Sight::Found {
             receipt,
-            maybe_repeat: false,
-        });
-    }
-    let mut receipt = job.receipt.clone();
-    if receipt.is_none() {
-        for key in &job.earlier {
-            receipt = look(job, notifier, key, cx).await?;
-            if receipt.is_some() {
-                break;
-            }
+            key: found,
+        } if *found == key => {
+            return Ok(Told {
+                receipt: receipt.clone(),
+                maybe_repeat: false,
+            });
         }
-    }
-    // A message with a name can be looked for, and was not found. One without may be there.
-    let maybe_repeat = job.doubtful
-        && receipt
-            .as_ref()
-            .is_none_or(|known| known.reference.is_empty());
-    let marked = maybe_repeat.then(|| mark(notice.clone(), cx.clock.now()));
-    let notice = marked.as_ref().unwrap_or(notice);
-    let receipt = match &receipt {
+        Sight::Found { receipt, .. } => Some(receipt),
+        Sight::Absent | Sight::Unknown => job.receipt.as_ref(),
+    };
+    // An edit that is made twice is there once.
+    let edits = known.is_some_and(|known| !known.reference.is_empty());
+    let maybe_repeat = job.doubtful && !edits && sight == Sight::Unknown;
+    let notice = &Notice {
+        maybe_repeat,
+        ..notice.clone()
+    };
+    let receipt = match known {
         Some(receipt) => notifier.update(receipt, notice, cx).await?,
         None => notifier.post(notice, cx).await?,
     };
-    let maybe_repeat = maybe_repeat && receipt.reference.is_empty();
     Ok(Told {
         receipt,
         maybe_repeat,
     })
 }
 
-/// Looks for a message. Where looking is refused for good, or fails at the last try, it counts as
-/// not there: a message twice is better than none.
+/// Looks for a message, if there is one to look for. Where looking is refused for good, or fails at
+/// the last try, nobody knows: a message twice is better than none.
 async fn look(
     job: &Job,
     notifier: &dyn Notifier,
-    key: &Digest,
+    search: &Search,
     cx: &Cx,
-) -> Result<Option<Receipt>, NotifyError> {
-    match notifier.find(key, cx).await {
-        Err(error) if job.last || !error.kind().is_retryable() => Ok(None),
+) -> Result<Sight, NotifyError> {
+    if search.keys.is_empty() {
+        return Ok(Sight::Absent);
+    }
+    match notifier.find(search, cx).await {
+        Err(error) if job.last || !error.kind().is_retryable() => Ok(Sight::Unknown),
         other => other,
     }
-}
-
-/// Adds the line that says it may be a repeat. The first message has no timeline to put it in; it
-/// says the same thing twice, and the report tells of it.
-fn mark(mut notice: Notice, at: Timestamp) -> Notice {
-    match &mut notice.kind {
-        NoticeKind::Opened(_) => {}
-        NoticeKind::Report(report) | NoticeKind::Closed(report) => report.timeline.push(Moment {
-            at,
-            text: "This message may be a repeat: sending it was interrupted once.".to_owned(),
-            evidence: None,
-        }),
-    }
-    notice
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::cx::Cx;
@@ -34,6 +35,9 @@ pub struct Notice {
     pub kind: NoticeKind,
     /// Counts changes of the report that people should hear of.
     pub revision: u32,
+    /// An earlier attempt may have got through and the channel cannot say: the message tells its
+    /// readers that they may see it twice. No part of the key.
+    pub maybe_repeat: bool,
 }
 
 impl Notice {
@@ -71,6 +75,31 @@ pub struct Receipt {
     pub notifier: String,
     /// The message's name there; empty where the channel gives none.
     pub reference: String,
+}
+
+/// Which messages are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search {
+    /// A message with any of these keys, an earlier key rather than a later one.
+    pub keys: Vec<Digest>,
+    /// None of them can be older than this.
+    pub since: Timestamp,
+}
+
+/// What looking came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// One is there.
+    Found {
+        /// How to edit it.
+        receipt: Receipt,
+        /// The key it carries now.
+        key: Digest,
+    },
+    /// None is there.
+    Absent,
+    /// The channel cannot look, or not far enough back.
+    Unknown,
 }
 
 /// Why nobody heard.
@@ -125,16 +154,19 @@ impl Classify for NotifyError {
 /// A channel people read.
 ///
 /// Contract:
-/// - `find` says whether a notice of that key is already there; a channel that cannot look answers
-///   `None`, and says so in its documentation.
+/// - `find` says whether a message with one of the keys is there. [`Sight::Absent`] is a promise: a
+///   channel that cannot look, or has not looked at all of the time since, answers
+///   [`Sight::Unknown`].
+/// - A message carries the key of the notice it was last posted or edited with.
+/// - An attempt that fails as [`NotifyError::Limited`] or [`NotifyError::Refused`] told nobody.
 /// - `update` edits the message of the receipt; a channel that cannot edit posts a follow-up.
 /// - Untrusted text never becomes a mention or a link.
 #[async_trait]
 pub trait Notifier: Send + Sync + fmt::Debug {
     /// Its name, such as `slack`.
     fn name(&self) -> &str;
-    /// Looks for a message with this key.
-    async fn find(&self, key: &Digest, cx: &Cx) -> Result<Option<Receipt>, NotifyError>;
+    /// Looks for a message.
+    async fn find(&self, search: &Search, cx: &Cx) -> Result<Sight, NotifyError>;
     /// Posts a new message.
     async fn post(&self, notice: &Notice, cx: &Cx) -> Result<Receipt, NotifyError>;
     /// Changes what was posted.

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use super::blocks::Blocks;
 use super::text::{code, plain, units};
 
+/// Said where nobody can know whether people have read it before.
+const REPEAT: &str = "You may see this twice: sending it was interrupted once.";
 /// Characters of one sentence.
 const LINE_MAX: usize = 400;
 /// Characters of one line of a diff.
@@ -35,11 +37,15 @@ const GAP_MAX: usize = 80;
 
 /// The body of a webhook request. `follow_up` marks a message that would be an edit elsewhere.
 pub(super) fn message(notice: &Notice, follow_up: bool) -> Value {
-    let (text, blocks) = match &notice.kind {
+    let (text, blocks, mut small) = match &notice.kind {
         NoticeKind::Opened(incident) => opened(incident),
         NoticeKind::Report(report) => full(report, follow_up),
         NoticeKind::Closed(report) => closed(report),
     };
+    if notice.maybe_repeat {
+        small.insert(0, REPEAT.to_owned());
+    }
+    let blocks = blocks.footer(&small);
     json!({
         "text": text,
         "blocks": blocks,
@@ -49,7 +55,7 @@ pub(super) fn message(notice: &Notice, follow_up: bool) -> Value {
     })
 }
 
-fn opened(incident: &Incident) -> (String, Vec<Value>) {
+fn opened(incident: &Incident) -> (String, Blocks, Vec<String>) {
     let title = plain(&incident.title(), 200);
     let sign = sign(incident.severity, incident.status);
     let firing = count(
@@ -68,10 +74,10 @@ fn opened(incident: &Incident) -> (String, Vec<Value>) {
         ),
     ]);
     let text = format!("{sign} {}: {title}", incident.severity);
-    (text, blocks.footer(&[incident.id.to_string()]))
+    (text, blocks, vec![incident.id.to_string()])
 }
 
-fn full(report: &Report, follow_up: bool) -> (String, Vec<Value>) {
+fn full(report: &Report, follow_up: bool) -> (String, Blocks, Vec<String>) {
     let mut blocks = Blocks::default();
     blocks.section(&head(report, follow_up));
     let impact = claims(&report.impact, "nothing could be measured");
@@ -92,10 +98,10 @@ fn full(report: &Report, follow_up: bool) -> (String, Vec<Value>) {
         .collect();
     blocks.section(&headed("*Next*", steps));
     blocks.section(&diff);
-    (fallback(report), blocks.footer(&footer(report)))
+    (fallback(report), blocks, footer(report))
 }
 
-fn closed(report: &Report) -> (String, Vec<Value>) {
+fn closed(report: &Report) -> (String, Blocks, Vec<String>) {
     let mut blocks = Blocks::default();
     blocks.section(&head(report, false));
     blocks.section(&headed(
@@ -116,7 +122,7 @@ fn closed(report: &Report) -> (String, Vec<Value>) {
         | ChangeOutcome::Rejected { .. }
         | ChangeOutcome::Failed { .. } => Vec::new(),
     });
-    (fallback(report), blocks.footer(&footer(report)))
+    (fallback(report), blocks, footer(report))
 }
 
 /// State, severity, what and why in one line; then for how long.

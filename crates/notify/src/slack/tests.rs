@@ -13,7 +13,7 @@ use axum::routing::post;
 use incident::diagnosis::{Cause, Diagnosis, Hypothesis, Reason, RuledOut, Verdict};
 use incident::evidence::{EvidenceId, Gap};
 use incident::incident::{Incident, IncidentStatus, Member, Subject};
-use incident::ports::{Cx, Notice, NoticeKind, Notifier as _, NotifyError};
+use incident::ports::{Cx, Notice, NoticeKind, Notifier as _, NotifyError, Search, Sight};
 use incident::proposal::{ChangeKind, ChangeRequest, DraftPr, DraftState, Preview, Proposal};
 use incident::report::{ChangeOutcome, Claim, Report};
 use incident::{AlertStatus, Fingerprint, IncidentId, Severity};
@@ -171,7 +171,11 @@ fn incident() -> Incident {
 }
 
 fn notice(kind: NoticeKind) -> Notice {
-    Notice { kind, revision: 1 }
+    Notice {
+        kind,
+        revision: 1,
+        maybe_repeat: false,
+    }
 }
 
 /// The fallback text and the text of every block, one after the other; checks the limits on the way.
@@ -521,8 +525,12 @@ async fn messages_keep_their_distance_and_an_update_is_a_follow_up() {
     world.post().await.unwrap();
     let took = incident::ports::Clock::elapsed(&*clock).saturating_sub(started);
     assert!(took >= Duration::from_millis(100), "{took:?}");
-    let key = notice(NoticeKind::Report(report())).key();
-    assert_eq!(world.slack.find(&key, &cx()).await.unwrap(), None);
+    let search = Search {
+        keys: vec![notice(NoticeKind::Report(report())).key()],
+        since: at(0),
+    };
+    let sight = world.slack.find(&search, &cx()).await.unwrap();
+    assert_eq!(sight, Sight::Unknown);
     let got = world.fake.got.lock().unwrap();
     assert_eq!(got.len(), 3);
     assert!(shown(&got[1]).contains("(update)") && !shown(&got[0]).contains("(update)"));

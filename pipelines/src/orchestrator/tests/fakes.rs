@@ -9,7 +9,8 @@ use incident::digest::Digest;
 use incident::message::EvidenceReply;
 use incident::ports::{
     Agent, AgentCard, AgentError, AgentTask, Cx, Entropy as _, Expect, Fence, Forge, ForgeError,
-    Notice, Notifier, NotifyError, Outcome, Put, Receipt, Skill, Store, StoreError, Versioned,
+    Notice, Notifier, NotifyError, Outcome, Put, Receipt, Search, Sight, Skill, Store, StoreError,
+    Versioned,
 };
 use incident::proposal::{ChangeRequest, DraftState, Preview};
 use incident::{DraftPr, Permit, Proposal};
@@ -414,20 +415,12 @@ impl FakeChannel {
 }
 
 fn message(notice: &Notice, reference: String, edits: u32) -> Message {
-    use incident::ports::NoticeKind::{Closed, Opened, Report};
-    let says_repeat = match &notice.kind {
-        Opened(_) => false,
-        Report(report) | Closed(report) => report
-            .timeline
-            .iter()
-            .any(|moment| moment.text.contains("may be a repeat")),
-    };
     Message {
         reference,
         key: notice.key(),
         label: notice.label(),
         edits,
-        says_repeat,
+        says_repeat: notice.maybe_repeat,
     }
 }
 
@@ -437,15 +430,19 @@ impl Notifier for FakeChannel {
         &self.name
     }
 
-    async fn find(&self, key: &Digest, _cx: &Cx) -> Result<Option<Receipt>, NotifyError> {
+    async fn find(&self, search: &Search, _cx: &Cx) -> Result<Sight, NotifyError> {
         self.crasher.point().await;
         if !self.looks {
-            return Ok(None);
+            return Ok(Sight::Unknown);
         }
         self.mood().await?;
         let messages = self.messages.lock().unwrap();
-        let found = messages.iter().find(|message| message.key == *key);
-        Ok(found.map(|message| self.receipt(message.reference.clone())))
+        let find = |key: &Digest| messages.iter().find(|message| message.key == *key);
+        let found = search.keys.iter().find_map(find);
+        Ok(found.map_or(Sight::Absent, |message| Sight::Found {
+            receipt: self.receipt(message.reference.clone()),
+            key: message.key.clone(),
+        }))
     }
 
     async fn post(&self, notice: &Notice, cx: &Cx) -> Result<Receipt, NotifyError> {
