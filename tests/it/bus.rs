@@ -21,8 +21,8 @@ macro_rules! suite {
 macro_rules! both_suites {
     ($kind:ident, $stream:ident, $store:ident) => {
         suite!($kind, $stream, stream:
-            order atomic_batch dedup no_two_holders expiry extension exhaustion causes delay
-            backlog waiting dropped_claims reopening nonsense);
+            order atomic_batch dedup no_two_holders expiry extension exhaustion causes graves
+            redrive delay backlog waiting dropped_claims reopening nonsense);
         suite!($kind, $store, store:
             values expectations races all_or_nothing fencing expiry listing limits reopening);
     };

@@ -168,8 +168,20 @@ impl Stream for Rough {
         self.inner.backlog().await
     }
 
-    async fn dead(&self, limit: usize) -> Result<Vec<DeadLetter>, StreamError> {
-        self.inner.dead(limit).await
+    async fn dead(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StreamError> {
+        self.inner.dead(after, limit).await
+    }
+
+    async fn redrive(&self, id: &str) -> Result<bool, StreamError> {
+        self.inner.redrive(id).await
+    }
+
+    async fn discard(&self, id: &str) -> Result<bool, StreamError> {
+        self.inner.discard(id).await
     }
 }
 
@@ -567,7 +579,7 @@ impl World {
     pub(super) async fn dead(&self) -> Vec<(String, u32, String)> {
         let mut dead = Vec::new();
         for stream in self.streams() {
-            for letter in stream.inner.dead(100).await.unwrap() {
+            for letter in stream.inner.dead(None, 100).await.unwrap() {
                 let text = format!("{}: {}", letter.last.code, letter.last.text);
                 dead.push((letter.stream, letter.attempts, text));
             }

@@ -120,7 +120,19 @@ impl Stream for Faulty {
         }
     }
 
-    async fn dead(&self, limit: usize) -> Result<Vec<DeadLetter>, StreamError> {
-        self.inner.dead(limit).await
+    async fn dead(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StreamError> {
+        self.inner.dead(after, limit).await
+    }
+
+    async fn redrive(&self, id: &str) -> Result<bool, StreamError> {
+        self.inner.redrive(id).await
+    }
+
+    async fn discard(&self, id: &str) -> Result<bool, StreamError> {
+        self.inner.discard(id).await
     }
 }

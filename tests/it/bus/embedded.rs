@@ -117,7 +117,7 @@ async fn a_restart_frees_leases_and_forgives_them_up_to_a_bound() -> Check {
     let open = Open::new(&config).await?;
     let stream = open.bus.stream(STREAM, "a").await?;
     ensure!(stream.claim(4, Duration::ZERO).await?.is_empty());
-    let dead = stream.dead(4).await?;
+    let dead = stream.dead(None, 4).await?;
     ensure!(
         dead.len() == 1 && dead[0].last == Cause::unanswered(5),
         "{dead:?}"
@@ -241,7 +241,7 @@ impl Said {
             "{} are lost: {missing:?}",
             missing.len()
         );
-        ensure!(stream.dead(1).await?.is_empty());
+        ensure!(stream.dead(None, 1).await?.is_empty());
         for (run, count) in &self.counts {
             let value = open
                 .bus

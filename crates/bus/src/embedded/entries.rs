@@ -1,17 +1,18 @@
 //! The streams' operations inside of a transaction.
 
+pub(super) mod dead;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use incident::ports::{Appended, Backlog, Cause, DeadLetter, Delivery, Entry, Lease, StreamError};
+use incident::ports::{Appended, Backlog, Cause, Delivery, Entry, Lease, StreamError};
 use jiff::Timestamp;
 use redb::{ReadTransaction, ReadableTable, Table};
 use serde::{Deserialize, Serialize};
 
 use super::millis;
 use super::tables::{
-    DEAD, ENTRIES, EntryId, EntryRow, Error, KEY_AGES, KEYS, READY, STATES, STREAMS, StreamRow, Tx,
-    boxed,
+    ENTRIES, EntryId, EntryRow, Error, KEY_AGES, KEYS, READY, STATES, STREAMS, StreamRow, Tx, boxed,
 };
 use crate::config::Config;
 
@@ -143,6 +144,16 @@ impl<'t> Open<'t> {
         Ok(())
     }
 
+    /// Writes a new entry.
+    fn add(&mut self, key: &str, payload: &[u8], now: When) -> Result<(), Error> {
+        let id = self.counts.next;
+        self.counts.next += 1;
+        self.counts.waiting += 1;
+        let row = (key, now.wall.as_microsecond(), now.log, payload);
+        self.entries.insert((self.stream, id), row).map_err(boxed)?;
+        self.save(id, &mut State::default(), now.log, now.log)
+    }
+
     /// Removes every row of an entry; what was in it.
     fn remove(&mut self, id: u64, state: &State) -> Result<Held, Error> {
         self.ready
@@ -157,36 +168,6 @@ impl<'t> Open<'t> {
         };
         *counter = counter.saturating_sub(1);
         Ok(row.map_or_else(Held::default, |row| Held::read(row.value())))
-    }
-
-    fn bury(
-        &mut self,
-        tx: &Tx,
-        id: u64,
-        state: &State,
-        last: &Cause,
-        now: When,
-    ) -> Result<(), Error> {
-        let held = self.remove(id, state)?;
-        let letter = DeadLetter {
-            id: id.to_string(),
-            stream: self.stream.to_owned(),
-            key: held.key,
-            payload: Vec::new(),
-            attempts: state.attempt,
-            first: state.first.clone(),
-            last: last.clone(),
-            appended_at: held.appended_at,
-            buried_at: now.wall,
-        };
-        let letter = serde_json::to_vec(&letter).map_err(|error| boxed(corrupt(&error)))?;
-        // Numbered in the order in which they died.
-        let row = (self.stream, self.counts.dead);
-        tx.table(DEAD)?
-            .insert(row, (letter.as_slice(), held.payload.as_slice()))
-            .map_err(boxed)?;
-        self.counts.dead += 1;
-        Ok(())
     }
 
     fn finish(mut self) -> Result<(), Error> {
@@ -263,18 +244,7 @@ pub(super) fn append(
             ages.remove((old.value(), stream, key)).map_err(boxed)?;
         }
         ages.insert((now.log, stream, key), ()).map_err(boxed)?;
-        let id = open.counts.next;
-        open.counts.next += 1;
-        open.counts.waiting += 1;
-        let row = (
-            key,
-            now.wall.as_microsecond(),
-            now.log,
-            entry.payload.as_slice(),
-        );
-        open.entries.insert((stream, id), row).map_err(boxed)?;
-        let mut state = State::default();
-        open.save(id, &mut state, now.log, now.log)?;
+        open.add(key, &entry.payload, now)?;
         appended.push(Appended::Stored);
     }
     open.finish()?;
@@ -453,27 +423,4 @@ pub(super) fn backlog(txn: &ReadTransaction, stream: &str, now: u64) -> Result<B
         dead: counts.dead,
         oldest_age: oldest.map(|(_, row)| Duration::from_millis(now.saturating_sub(row.value().2))),
     })
-}
-
-pub(super) fn dead(
-    txn: &ReadTransaction,
-    stream: &str,
-    limit: usize,
-) -> Result<Vec<DeadLetter>, Error> {
-    let table = txn.open_table(DEAD).map_err(boxed)?;
-    let rows = table
-        .range((stream, 0)..=(stream, u64::MAX))
-        .map_err(boxed)?;
-    rows.take(limit)
-        .map(|row| {
-            let (_, row) = row.map_err(boxed)?;
-            let (letter, payload) = row.value();
-            let letter: DeadLetter =
-                serde_json::from_slice(letter).map_err(|error| boxed(corrupt(&error)))?;
-            Ok(DeadLetter {
-                payload: payload.to_vec(),
-                ..letter
-            })
-        })
-        .collect()
 }

@@ -207,6 +207,7 @@ fn prepare(path: &Path, database: &Database, wall: u64) -> Result<u64, OpenError
         let tx = tables::Tx::new(txn);
         tx.change();
         entries::free_all(&tx, newest)?;
+        entries::dead::index(&tx)?;
         tx.commit(newest)?;
         Ok(Ok(newest))
     };

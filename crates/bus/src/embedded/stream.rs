@@ -115,11 +115,34 @@ impl Stream for LogStream {
         found.await.map_err(StreamError::Unavailable)
     }
 
-    async fn dead(&self, limit: usize) -> Result<Vec<DeadLetter>, StreamError> {
-        let name = self.name.clone();
+    async fn dead(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StreamError> {
+        let (name, after) = (self.name.clone(), after.map(str::to_owned));
         let found = self
             .log
-            .read(move |txn, _| entries::dead(txn, &name, limit));
+            .read(move |txn, _| entries::dead::list(txn, &name, after.as_deref(), limit));
         found.await.map_err(StreamError::Unavailable)
+    }
+
+    async fn redrive(&self, id: &str) -> Result<bool, StreamError> {
+        let (name, rules, wall) = (self.name.clone(), self.log.rules, self.log.time.clock.now());
+        let id = id.to_owned();
+        let call = self.log.call(move |tx, log| {
+            entries::dead::redrive(tx, &name, &id, When { log, wall }, &rules)
+        });
+        let redriven = call.await.map_err(StreamError::Unavailable)??;
+        self.bell.notify_waiters();
+        Ok(redriven)
+    }
+
+    async fn discard(&self, id: &str) -> Result<bool, StreamError> {
+        let (name, id) = (self.name.clone(), id.to_owned());
+        let call = self
+            .log
+            .call(move |tx, _| entries::dead::discard(tx, &name, &id));
+        call.await.map_err(StreamError::Unavailable)?
     }
 }

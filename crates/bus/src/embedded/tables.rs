@@ -33,8 +33,11 @@ pub(super) const KEYS: TableDefinition<(&str, &str), u64> = TableDefinition::new
 /// The same by age.
 pub(super) const KEY_AGES: TableDefinition<(u64, &str, &str), ()> =
     TableDefinition::new("key_ages");
-/// Stream and id; a dead letter without its bytes, as JSON, and its bytes.
+/// Stream and number in the order of burial; a dead letter without its bytes, as JSON, and its
+/// bytes.
 pub(super) const DEAD: TableDefinition<EntryId, DeadRow> = TableDefinition::new("dead");
+/// Stream and the entry's id; the number of its row in [`DEAD`].
+pub(super) const GRAVES: TableDefinition<EntryId, u64> = TableDefinition::new("graves");
 /// The store: version, log time at which the value expires, bytes.
 pub(super) const VALUES: TableDefinition<&str, ValueRow> = TableDefinition::new("values");
 /// The same by end; only values that have one.
@@ -63,6 +66,7 @@ pub(super) fn create(txn: &WriteTransaction) -> Result<(), redb::Error> {
     txn.open_table(KEYS)?;
     txn.open_table(KEY_AGES)?;
     txn.open_table(DEAD)?;
+    txn.open_table(GRAVES)?;
     txn.open_table(VALUES)?;
     txn.open_table(EXPIRIES)?;
     txn.open_table(FENCES)?;

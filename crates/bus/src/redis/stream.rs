@@ -27,6 +27,7 @@ pub(super) struct Names {
     dead: String,
     graves: String,
     remembered: String,
+    graves_by_id: String,
 }
 
 impl Names {
@@ -41,6 +42,7 @@ impl Names {
             later: own("later"),
             dead: format!("{prefix}{}", keys::DEAD),
             graves: own("dead"),
+            graves_by_id: own("graves"),
             remembered: format!("{}:", own("key")),
         }
     }
@@ -55,6 +57,7 @@ impl Names {
             &self.dead,
             &self.graves,
             &self.remembered,
+            &self.graves_by_id,
         ] {
             call.key(key);
         }
@@ -182,6 +185,21 @@ impl RedisStream {
                 id: lease.id.clone(),
             }),
             Err(odd) => Err(StreamError::Unavailable(odd)),
+        }
+    }
+
+    async fn unbury(&self, verb: &str, id: &str) -> Result<bool, StreamError> {
+        let limit = self.server.config.capacity;
+        let mut call = self.names.call(&self.server.scripts.unbury);
+        call.arg(verb).arg(id).arg(limit);
+        let answer = self.run(call).await?;
+        let read = || -> Result<(i64, u64), String> {
+            let [outcome, held] = reply::exactly(answer)?;
+            Ok((reply::int(&outcome)?, reply::count(&held)?))
+        };
+        match read().map_err(StreamError::Unavailable)? {
+            (-1, entries) => Err(StreamError::Full { entries, limit }),
+            (outcome, _) => Ok(outcome == 1),
         }
     }
 }
@@ -341,17 +359,31 @@ impl Stream for RedisStream {
         read().map_err(StreamError::Unavailable)
     }
 
-    async fn dead(&self, limit: usize) -> Result<Vec<DeadLetter>, StreamError> {
+    async fn dead(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StreamError> {
         if limit == 0 {
             return Ok(Vec::new());
         }
         let mut call = self.names.call(&self.server.scripts.dead);
-        call.arg(limit);
+        call.arg(limit).arg(after.unwrap_or_default());
         let letters = reply::list(self.run(call).await?).map_err(StreamError::Unavailable)?;
         let letters = letters
             .into_iter()
             .map(dead_letter)
             .collect::<Result<_, _>>();
         letters.map_err(StreamError::Unavailable)
+    }
+
+    async fn redrive(&self, id: &str) -> Result<bool, StreamError> {
+        let redriven = self.unbury("redrive", id).await?;
+        self.bell.rung.notify_waiters();
+        Ok(redriven)
+    }
+
+    async fn discard(&self, id: &str) -> Result<bool, StreamError> {
+        self.unbury("discard", id).await
     }
 }

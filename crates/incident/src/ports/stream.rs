@@ -219,6 +219,8 @@ impl Classify for StreamError {
 ///   its last known cause instead of being delivered again.
 /// - Nothing unprocessed is ever trimmed: a full stream refuses.
 /// - A put-back entry is not delivered before its delay, and never lost by a restart.
+/// - A dead letter stays until somebody redrives or discards it. Each is one step: of two callers at
+///   once one is told `true`, and the letter is never both dead and waiting, nor neither.
 /// - `claim` returns early when something arrives, and empty after `wait`. Dropping its future
 ///   loses nothing: whatever was handed out comes back when its lease ends.
 #[async_trait]
@@ -246,6 +248,15 @@ pub trait Stream: Send + Sync + fmt::Debug {
     async fn bury(&self, lease: &Lease, cause: &Cause) -> Result<(), StreamError>;
     /// How much there is to do.
     async fn backlog(&self) -> Result<Backlog, StreamError>;
-    /// Dead letters of this stream, oldest first, at most `limit`.
-    async fn dead(&self, limit: usize) -> Result<Vec<DeadLetter>, StreamError>;
+    /// Dead letters of this stream, in the order in which they were buried, at most `limit`: those
+    /// after the one with the id `after`. If that one is gone meanwhile, from the first again, so
+    /// that a reader of pages may see a letter twice and misses none.
+    async fn dead(&self, after: Option<&str>, limit: usize)
+    -> Result<Vec<DeadLetter>, StreamError>;
+    /// Makes the dead letter a new entry at the end of the stream, with a new id and no attempt
+    /// yet. Its key stays remembered as long as it was, and does not stand in its way. A full stream
+    /// refuses, and the letter stays. False if there is no such letter.
+    async fn redrive(&self, id: &str) -> Result<bool, StreamError>;
+    /// Removes the dead letter for good. False if there is no such letter.
+    async fn discard(&self, id: &str) -> Result<bool, StreamError>;
 }

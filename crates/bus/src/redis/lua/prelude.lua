@@ -5,7 +5,9 @@
 -- kept beside it: until when an entry is leased or put back, how often it was really delivered
 -- (the group's own count also grows when a list is only read) and why it was put back.
 local stream, states, leases, later = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local dead, graves = KEYS[5], KEYS[6]
+-- dead holds the letters of all streams; graves lists this stream's in the order of burial, and
+-- graves_by_id finds them by the entry's id.
+local dead, graves, graves_by_id = KEYS[5], KEYS[6], KEYS[8]
 local group, consumer, name = ARGV[1], ARGV[2], ARGV[3]
 
 local clock = redis.call('TIME')
@@ -92,6 +94,7 @@ local function bury(id, state, code, text)
   end
   local grave = redis.call('XADD', dead, '*', unpack(letter))
   redis.call('RPUSH', graves, grave)
+  redis.call('HSET', graves_by_id, id, grave)
   redis.call('XACK', stream, group, id)
   forget(id)
 end

@@ -216,6 +216,26 @@ impl State {
         }
     }
 
+    fn store(&mut self, entry: Entry, settings: &MemoryStreamBuilder, now: Duration) {
+        self.last_id += 1;
+        let held = Held {
+            entry,
+            appended_at: settings.clock.now(),
+            appended: now,
+            attempt: 0,
+            claimed: false,
+            ready: now,
+            first: None,
+            last: None,
+        };
+        self.entries.insert(self.last_id, held);
+    }
+
+    /// Where the dead letter is.
+    fn grave(&self, id: &str) -> Option<usize> {
+        self.dead.iter().position(|letter| letter.id == id)
+    }
+
     fn bury(&mut self, id: u64, settings: &MemoryStreamBuilder, last: Cause) {
         let Some(held) = self.entries.remove(&id) else {
             return;
@@ -266,19 +286,7 @@ impl Stream for MemoryStream {
                 continue;
             }
             state.key_ages.push_back((now, entry.key.clone()));
-            state.last_id += 1;
-            let id = state.last_id;
-            let held = Held {
-                entry,
-                appended_at: settings.clock.now(),
-                appended: now,
-                attempt: 0,
-                claimed: false,
-                ready: now,
-                first: None,
-                last: None,
-            };
-            state.entries.insert(id, held);
+            state.store(entry, settings, now);
             appended.push(Appended::Stored);
         }
         self.core.bell.notify_waiters();
@@ -361,8 +369,39 @@ impl Stream for MemoryStream {
         })
     }
 
-    async fn dead(&self, limit: usize) -> Result<Vec<DeadLetter>, StreamError> {
+    async fn dead(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StreamError> {
         let (state, _) = self.open()?;
-        Ok(state.dead.iter().take(limit).cloned().collect())
+        let after = after.and_then(|id| state.grave(id));
+        let letters = state.dead.iter().skip(after.map_or(0, |at| at + 1));
+        Ok(letters.take(limit).cloned().collect())
+    }
+
+    async fn redrive(&self, id: &str) -> Result<bool, StreamError> {
+        let settings = &self.core.settings;
+        let (mut state, now) = self.open()?;
+        let Some(at) = state.grave(id) else {
+            return Ok(false);
+        };
+        let (entries, limit) = (state.entries.len() as u64, settings.capacity);
+        if entries >= limit {
+            return Err(StreamError::Full { entries, limit });
+        }
+        let DeadLetter { key, payload, .. } = state.dead.remove(at);
+        state.store(Entry { key, payload }, settings, now);
+        self.core.bell.notify_waiters();
+        Ok(true)
+    }
+
+    async fn discard(&self, id: &str) -> Result<bool, StreamError> {
+        let (mut state, _) = self.open()?;
+        let grave = state.grave(id);
+        if let Some(at) = grave {
+            state.dead.remove(at);
+        }
+        Ok(grave.is_some())
     }
 }
