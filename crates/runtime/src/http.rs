@@ -21,11 +21,25 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// TLS cannot be set up, which means no CA certificates are installed.
+pub fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    builder(timeout).build()
+}
+
+/// The same client, for a peer whose certificate was signed by one of the authorities in `pem`; no
+/// other authority is trusted.
+///
+/// # Errors
+/// `pem` holds no certificate that can be read.
+pub fn client_trusting(timeout: Duration, pem: &[u8]) -> Result<reqwest::Client, reqwest::Error> {
+    let authorities = reqwest::Certificate::from_pem_bundle(pem)?;
+    builder(timeout).tls_certs_only(authorities).build()
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place that builds a client"
 )]
-pub fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+fn builder(timeout: Duration) -> reqwest::ClientBuilder {
     install_tls();
     reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -33,7 +47,6 @@ pub fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .user_agent(concat!("nightshift/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// Chooses ring as the process's TLS provider; later calls change nothing.

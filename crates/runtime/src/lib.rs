@@ -5,6 +5,7 @@
 //! draws a random number, spawns a task or reads the environment; `clippy.toml` keeps it so.
 #![forbid(unsafe_code)]
 
+pub mod alertmanager;
 pub mod clock;
 pub mod config;
 pub mod entropy;
