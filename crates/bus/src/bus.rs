@@ -34,7 +34,9 @@ impl Bus {
     ) -> Result<Self, OpenError> {
         let backend = match config.kind {
             Kind::Embedded => Backend::Embedded(Log::open(config, clock, supervisor).await?),
-            Kind::Redis => Backend::Redis(Server::open(config, clock, supervisor).await?),
+            Kind::Redis | Kind::Sentinel | Kind::Cluster => {
+                Backend::Redis(Server::open(config, clock, supervisor).await?)
+            }
         };
         Ok(Self(backend))
     }

@@ -7,6 +7,8 @@ use runtime::config::{ByteSize, Problem, Section, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::redis::config::{Cluster, Durability, Sentinel};
+
 /// Where streams and the store live.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -16,13 +18,17 @@ pub enum Kind {
     Embedded,
     /// A Redis (7.0 or newer) or Valkey server that several processes share.
     Redis,
+    /// Redis servers that sentinels watch: when the master is gone, a replica takes its place.
+    Sentinel,
+    /// A Redis Cluster. All keys are in one slot, so it adds availability, not throughput.
+    Cluster,
 }
 
 /// Settings of the bus. Every process of one installation must use the same ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `embedded` (one process) or `redis` (several processes share the work).
+    /// `embedded` (one process), or `redis`, `sentinel`, `cluster` (several processes share the work).
     pub kind: Kind,
     /// Folder of the embedded log; made if it is missing. What it holds is the only copy.
     pub data_dir: PathBuf,
@@ -42,11 +48,22 @@ pub struct Config {
     pub url: String,
     /// File that holds the address, with the password in it. Beats `url`.
     pub url_file: Option<PathBuf>,
-    /// Redis database. Scalers that watch the streams must use the same.
+    /// User at the Redis servers; the default user if left out.
+    pub user: Option<String>,
+    /// File that holds the password of the Redis servers. Beats one in the address.
+    pub password_file: Option<PathBuf>,
+    /// Redis database. Scalers that watch the streams must use the same. A cluster has only 0.
     pub database: u32,
     /// Put before every Redis key, so that installations can share a server. Scalers rely on the
-    /// stream names, so leave it empty unless you must.
+    /// stream names, so leave it empty unless you must. In a cluster all keys begin with
+    /// `{nightshift}:` unless this names another tag, such as `{team-a}:`.
     pub prefix: String,
+    /// The sentinels, with `kind = "sentinel"`.
+    pub sentinel: Sentinel,
+    /// The cluster, with `kind = "cluster"`.
+    pub cluster: Cluster,
+    /// What it takes on Redis until something counts as stored.
+    pub durability: Durability,
     /// How long a worker may be silent before its entry goes to somebody else. Shorter means faster
     /// recovery and more heartbeats.
     pub lease: Span,
@@ -87,8 +104,13 @@ impl Default for Config {
             group_wait: Span::millis(2),
             url: String::from("redis://127.0.0.1:6379"),
             url_file: None,
+            user: None,
+            password_file: None,
             database: 4,
             prefix: String::new(),
+            sentinel: Sentinel::default(),
+            cluster: Cluster::default(),
+            durability: Durability::default(),
             lease: Span::secs(60),
             attempts_max: 5,
             restarts_forgiven: 20,
@@ -138,15 +160,7 @@ impl Section for Config {
             let what = String::from("it is empty");
             problem("data_dir", what, "Name a folder on a disk that lasts");
         }
-        if self.kind == Kind::Redis && self.url_file.is_none() {
-            if self.url.contains('@') {
-                let what = String::from("it holds credentials");
-                let remedy = "Put the whole address in a file and name the file in `url_file`";
-                problem("url", what, remedy);
-            } else if let Err(error) = crate::redis::address(&self.url, self.database) {
-                problem("url", error, "Write it like \"redis://redis:6379\"");
-            }
-        }
+        crate::redis::config::check(self, &mut problem);
     }
 }
 
@@ -190,6 +204,33 @@ mod tests {
                 c.url = String::from("redis://redis:6379/7");
             },
             &["bus.url"],
+        );
+        check(|c| c.kind = Kind::Cluster, &["bus.cluster.nodes"]);
+        check(
+            |c| {
+                c.kind = Kind::Sentinel;
+                c.sentinel.nodes = ["a", "rediss://b", "c:port"].map(String::from).to_vec();
+                c.sentinel.master = String::new();
+            },
+            &[
+                "bus.sentinel.nodes[2]",
+                "bus.sentinel.nodes",
+                "bus.sentinel.master",
+            ],
+        );
+        check(
+            |c| {
+                c.kind = Kind::Cluster;
+                c.cluster.nodes = vec![String::from("redis:6379")];
+                c.prefix = String::from("{}:");
+                c.durability.wait = Span::secs(3);
+                c.durability.replicas = Some(17);
+            },
+            &[
+                "bus.prefix",
+                "bus.durability.wait",
+                "bus.durability.replicas",
+            ],
         );
     }
 }

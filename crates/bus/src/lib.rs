@@ -1,4 +1,5 @@
-//! The Stream and Store ports on something that lasts: an embedded log in one file, or Redis.
+//! The Stream and Store ports on something that lasts: an embedded log in one file, or Redis
+//! (one server, behind sentinels, or a cluster).
 //!
 //! Both keep the whole contract of [`incident::ports::Stream`] and [`incident::ports::Store`] and
 //! pass one conformance suite. Who holds a [`Bus`] does not know which of the two it is.
@@ -15,5 +16,5 @@ mod redis;
 mod wait;
 
 pub use bus::Bus;
-pub use config::{Config, Kind};
+pub use config::{Cluster, Config, Durability, Kind, Sentinel};
 pub use error::OpenError;

@@ -1,4 +1,7 @@
-//! Streams and store on Redis Streams, one server.
+//! Streams and store on Redis Streams: one server, servers behind sentinels, or a cluster.
+//!
+//! The three differ only in how the master is found (see [`master`]). In a cluster all keys are in
+//! one slot, because a script and a batch are one step.
 //!
 //! Every operation is one script, so it happens as a whole or not at all and no answer that gets
 //! lost leaves half of it behind. Entries are handed out by a script as well, never by a blocking
@@ -8,8 +11,12 @@
 //! The consumer group is what scalers look at: what waits is its lag, what is handed out or put back
 //! is its pending list.
 
+mod address;
 mod bell;
+pub(crate) mod config;
+mod durable;
 mod link;
+mod master;
 mod reply;
 mod scripts;
 mod store;
@@ -21,8 +28,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use incident::ports::{Cancel as _, Clock, Expect, Put, Store, StoreError, Stream};
-use redis::io::tcp::TcpSettings;
-use redis::{ConnectionInfo, IntoConnectionInfo as _};
 use runtime::{Supervisor, TaskKind};
 use tokio::sync::OnceCell;
 
@@ -36,7 +41,7 @@ use crate::error::OpenError;
 /// Oldest server that has what the scripts need.
 const VERSION_MIN: u32 = 7;
 
-/// One server, and what this process knows about it.
+/// The servers, and what this process knows about them.
 pub(crate) struct Server {
     link: Link,
     clock: Arc<dyn Clock>,
@@ -57,50 +62,19 @@ impl std::fmt::Debug for Server {
 /// Set once what an earlier process of the same name held is freed.
 type Takeover = Arc<OnceCell<()>>;
 
-/// How to reach `url`, which may name no other database than `database`.
-pub(crate) fn address(url: &str, database: u32) -> Result<ConnectionInfo, String> {
-    // The text of the error is ours, because redis's would show the address and what is in it.
-    let info = url
-        .into_connection_info()
-        .map_err(|_| String::from("it is no redis address"))?;
-    let named = info.redis_settings().db();
-    let database = i64::from(database);
-    if named != 0 && named != database {
-        return Err(format!(
-            "it names database {named}, bus.database is {database}"
-        ));
-    }
-    let settings = info.redis_settings().clone().set_db(database);
-    // Small requests that wait for their answer: Nagle's algorithm would only delay them.
-    let tcp = TcpSettings::default().set_nodelay(true);
-    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
-}
-
-fn configured_address(config: &Config) -> Result<ConnectionInfo, OpenError> {
-    let url = match &config.url_file {
-        None => config.url.clone(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                OpenError::Address(format!("{} cannot be read: {error}", path.display()))
-            })?;
-            text.trim().to_owned()
-        }
-    };
-    address(&url, config.database).map_err(OpenError::Address)
-}
-
 impl Server {
     pub(crate) async fn open(
         config: &Config,
         clock: Arc<dyn Clock>,
         supervisor: &Supervisor,
     ) -> Result<Arc<Self>, OpenError> {
-        let info = configured_address(config)?;
-        let link = Link::new(info, config.timeout.0, clock.clone());
         let server = Arc::new(Self {
-            link: link.map_err(OpenError::Address)?,
+            link: Link::new(config, clock.clone())?,
             clock,
-            config: config.clone(),
+            config: Config {
+                prefix: config.redis_prefix(),
+                ..config.clone()
+            },
             scripts: Scripts::new(),
             supervisor: supervisor.clone(),
             bells: Mutex::default(),
@@ -115,7 +89,9 @@ impl Server {
     async fn greet(&self) -> Result<(), OpenError> {
         match self.link.command(&redis::cmd("PING")).await {
             Ok(_) => {}
-            Err(Failure { error, refused }) if refused => return Err(OpenError::Refused(error)),
+            Err(Failure { error, refused, .. }) if refused => {
+                return Err(OpenError::Refused(error));
+            }
             Err(Failure { error, .. }) => {
                 tracing::warn!(%error, "redis cannot be reached yet; calls fail until it is");
                 return Ok(());
@@ -161,7 +137,8 @@ impl Server {
         Ok(())
     }
 
-    /// Notices when the server goes and comes back, and reconnects without waiting for a caller.
+    /// Notices when the server goes, comes back or is replaced, and reconnects without waiting for a
+    /// caller.
     fn watch(self: &Arc<Self>) {
         let drain = self.supervisor.shutdown().drain.clone();
         let (clock, pause) = (self.clock.clone(), self.config.poll.0);
@@ -178,8 +155,8 @@ impl Server {
                     let Some(server) = server.upgrade() else {
                         return;
                     };
-                    match server.link.command(&redis::cmd("PING")).await {
-                        Ok(_) if !reachable => {
+                    match server.link.verify().await {
+                        Ok(()) if !reachable => {
                             tracing::info!("redis can be reached again");
                             reachable = true;
                         }
@@ -187,7 +164,7 @@ impl Server {
                             tracing::warn!(%error, "redis cannot be reached");
                             reachable = false;
                         }
-                        Ok(_) | Err(_) => {}
+                        Ok(()) | Err(_) => {}
                     }
                 }
             });

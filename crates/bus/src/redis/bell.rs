@@ -79,11 +79,13 @@ async fn keep_listening(bell: &Weak<Bell>, server: &Weak<Server>, drain: &Cancel
         if strong.link.is_closed() {
             return;
         }
+        let drops = strong.link.drops();
         let connected = strong.link.dedicated(block + ANSWER_MARGIN).await;
         drop(strong);
         if let Ok(mut connection) = connected {
             pause = Duration::from_millis(50);
-            loop {
+            // Where the others have lost trust in their connection, this one is no better.
+            while server.upgrade().is_some_and(|s| s.link.drops() == drops) {
                 let Some(strong) = bell.upgrade() else { return };
                 match hear(&mut connection, &strong, block).await {
                     Ok(()) => {}

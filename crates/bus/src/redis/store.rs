@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use incident::ports::{Expect, Fence, Put, Store, StoreError, Versioned};
 use redis::{Script, ScriptInvocation, Value};
 
+use super::link::Certain;
 use super::{Server, reply};
 
 /// The store of a server.
@@ -32,7 +33,7 @@ pub(super) async fn expire(server: &Server) -> Result<(), String> {
         step.arg(rows);
         let gone = server
             .link
-            .script(&step)
+            .ask(&step, Certain::Never)
             .await
             .map_err(|failure| failure.error)?;
         if reply::count(&gone)? < rows as u64 {
@@ -65,8 +66,8 @@ impl RedisStore {
         Self { server }
     }
 
-    async fn run(&self, call: ScriptInvocation<'_>) -> Result<Value, StoreError> {
-        let answer = self.server.link.script(&call).await;
+    async fn run(&self, call: ScriptInvocation<'_>, certain: Certain) -> Result<Value, StoreError> {
+        let answer = self.server.link.ask(&call, certain).await;
         answer.map_err(|failure| StoreError::Unavailable(failure.error))
     }
 }
@@ -126,7 +127,7 @@ impl Store for RedisStore {
         let name = format!("{}nightshift:value:{key}", self.server.config.prefix);
         let mut command = redis::cmd("HMGET");
         command.arg(name).arg("v").arg("d");
-        let answer = self.server.link.command(&command).await;
+        let answer = self.server.link.ask(&command, Certain::Look).await;
         let answer = answer.map_err(|failure| StoreError::Unavailable(failure.error))?;
         let read = || -> Result<Option<Versioned>, String> {
             let [version, value] = reply::exactly(answer)?;
@@ -164,7 +165,7 @@ impl Store for RedisStore {
                 None => call.arg("").arg(""),
             };
         }
-        let answer = self.run(call).await?;
+        let answer = self.run(call, Certain::Always).await?;
         written(&puts, answer).map_err(StoreError::Unavailable)?
     }
 
@@ -172,7 +173,7 @@ impl Store for RedisStore {
         Put::check_key(key)?;
         let mut call = call(&self.server, &self.server.scripts.delete);
         call.arg(key).arg(expected(expect));
-        let answer = self.run(call).await?;
+        let answer = self.run(call, Certain::Always).await?;
         let read = || -> Result<(bool, u64), String> {
             let [status, number] = reply::exactly(answer)?;
             Ok((reply::bytes(status)? == b"ok", reply::count(&number)?))
@@ -197,7 +198,7 @@ impl Store for RedisStore {
             .arg(u8::from(after.is_some()))
             .arg(after.unwrap_or_default())
             .arg(limit);
-        let answer = self.run(call).await?;
+        let answer = self.run(call, Certain::Look).await?;
         let read = || -> Result<Vec<(String, Versioned)>, String> {
             let row = |row| {
                 let [key, version, value] = reply::exactly(row)?;
@@ -216,7 +217,7 @@ impl Store for RedisStore {
         let tokens = format!("{}nightshift:fences", self.server.config.prefix);
         let mut command = redis::cmd("HINCRBY");
         command.arg(tokens).arg(name).arg(1);
-        let answer = self.server.link.command(&command).await;
+        let answer = self.server.link.ask(&command, Certain::Always).await;
         let answer = answer.map_err(|failure| StoreError::Unavailable(failure.error))?;
         let token = reply::count(&answer).map_err(StoreError::Unavailable)?;
         Ok(Fence {

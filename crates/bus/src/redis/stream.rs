@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use redis::{Script, ScriptInvocation, Value};
 
 use super::bell::Bell;
+use super::link::{Certain, Failure, Request};
 use super::{Server, Takeover, reply};
 use crate::wait::{Taken, Waiter};
 
@@ -73,7 +74,7 @@ impl Names {
             .arg(millis(config.consumer_idle.0));
         let answer = server
             .link
-            .script(&call)
+            .ask(&call, Certain::Never)
             .await
             .map_err(|failure| failure.error)?;
         let [trimmed, adopted] = reply::exactly(answer)?;
@@ -126,6 +127,12 @@ impl RedisStream {
         answer.map_err(|failure| StreamError::Unavailable(failure.error))
     }
 
+    /// Runs a script that changes nothing, for somebody who decides nothing by its answer.
+    async fn look(&self, call: ScriptInvocation<'_>) -> Result<Value, StreamError> {
+        let answer = self.server.link.ask(&call, Certain::Never).await;
+        answer.map_err(|failure| StreamError::Unavailable(failure.error))
+    }
+
     /// Makes stream and group.
     pub(super) async fn make(&self) -> Result<(), StreamError> {
         self.backlog().await.map(|_| ())
@@ -158,17 +165,42 @@ impl RedisStream {
         call.arg(config.restarts_forgiven)
             .arg(unanswered.code)
             .arg(text);
-        let answer = self.run(call).await?;
-        taken(answer).map_err(StreamError::Unavailable)
+        let answer = self
+            .server
+            .link
+            .send(Request::from(&call), Certain::If(hands_out));
+        let (answer, confirmed) = answer
+            .await
+            .map_err(|failure| StreamError::Unavailable(failure.error))?;
+        let taken = taken(answer).map_err(StreamError::Unavailable)?;
+        if let Err(failure) = confirmed {
+            self.give_back(&taken.deliveries).await;
+            return Err(StreamError::Unavailable(failure.error));
+        }
+        Ok(taken)
     }
 
-    async fn settle(
+    /// Undoes deliveries that nobody gets. A lease that could be forgotten with its server would let
+    /// two work on one entry; an attempt that was none must not count against the entry.
+    async fn give_back(&self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            let call = self.settlement("release", &delivery.lease, Duration::ZERO, None);
+            if let Err(Failure { error, .. }) = self.server.link.ask(&call, Certain::Never).await {
+                // The lease ends by itself; only the attempt stays counted.
+                tracing::debug!(stream = self.names.name, %error, "a delivery was not undone");
+                return;
+            }
+        }
+    }
+
+    /// What the holder of `lease` says.
+    fn settlement(
         &self,
         verb: &str,
         lease: &Lease,
         span: Duration,
         cause: Option<&Cause>,
-    ) -> Result<(), StreamError> {
+    ) -> ScriptInvocation<'_> {
         let config = &self.server.config;
         let mut call = self.names.call(&self.server.scripts.settle);
         call.arg(verb)
@@ -178,7 +210,17 @@ impl RedisStream {
         call.arg(config.attempts_max).arg(config.restarts_forgiven);
         call.arg(cause.map_or("", |cause| &cause.code));
         call.arg(cause.map_or("", |cause| &cause.text));
-        let answer = self.run(call).await?;
+        call
+    }
+
+    async fn settle(
+        &self,
+        verb: &str,
+        lease: &Lease,
+        span: Duration,
+        cause: Option<&Cause>,
+    ) -> Result<(), StreamError> {
+        let answer = self.run(self.settlement(verb, lease, span, cause)).await?;
         match reply::int(&answer) {
             Ok(1) => Ok(()),
             Ok(_) => Err(StreamError::LeaseLost {
@@ -202,6 +244,15 @@ impl RedisStream {
             (outcome, _) => Ok(outcome == 1),
         }
     }
+}
+
+/// Whether the answer of the claim script holds a delivery.
+fn hands_out(answer: &Value) -> bool {
+    let deliveries = match answer {
+        Value::Array(parts) => parts.first(),
+        _ => None,
+    };
+    matches!(deliveries, Some(Value::Array(deliveries)) if !deliveries.is_empty())
 }
 
 fn taken(answer: Value) -> Result<Taken, String> {
@@ -345,7 +396,7 @@ impl Stream for RedisStream {
 
     async fn backlog(&self) -> Result<Backlog, StreamError> {
         let answer = self
-            .run(self.names.call(&self.server.scripts.backlog))
+            .look(self.names.call(&self.server.scripts.backlog))
             .await?;
         let read = || -> Result<Backlog, String> {
             let [waiting, claimed, dead, age] = reply::exactly(answer)?;
@@ -369,7 +420,7 @@ impl Stream for RedisStream {
         }
         let mut call = self.names.call(&self.server.scripts.dead);
         call.arg(limit).arg(after.unwrap_or_default());
-        let letters = reply::list(self.run(call).await?).map_err(StreamError::Unavailable)?;
+        let letters = reply::list(self.look(call).await?).map_err(StreamError::Unavailable)?;
         let letters = letters
             .into_iter()
             .map(dead_letter)

@@ -59,11 +59,10 @@ pub(crate) fn check(config: &Config, reader: Reader<'_>, problems: &mut Vec<Prob
             ));
         }
     };
-    if reader.reads(|_| true)
-        && config.bus.kind == bus::Kind::Redis
-        && let Some(file) = &config.bus.url_file
-    {
-        secret("bus.url_file".to_owned(), file);
+    if reader.reads(|_| true) {
+        for (field, file) in config.bus.redis_secret_files() {
+            secret(field.to_owned(), file);
+        }
     }
     if reader.hook() {
         for (i, file) in config.hook.auth.token_files.iter().enumerate() {
@@ -72,6 +71,11 @@ pub(crate) fn check(config: &Config, reader: Reader<'_>, problems: &mut Vec<Prob
         for (i, user) in config.hook.auth.basic.iter().enumerate() {
             let field = format!("hook.auth.basic[{i}].password_file");
             secret(field, &user.password_file);
+        }
+    }
+    if reader.hook() {
+        for (field, file) in config.alertmanager.secret_files() {
+            secret(format!("alertmanager.{field}"), file);
         }
     }
     if reader.reads(|role| !matches!(role, Role::Hook))

@@ -1,6 +1,6 @@
--- What the holder of a lease says. ARGV: 4 extend, ack, retry or bury, 5 id, 6 token, 7 length of
--- the lease or of the delay in ms, 8 attempts, 9 forgiven restarts, 10 and 11 the cause. Answers 1,
--- or 0 if the lease is lost.
+-- What the holder of a lease says. ARGV: 4 extend, ack, retry, bury or release (nobody got it: the
+-- delivery does not count), 5 id, 6 token, 7 length of the lease or of the delay in ms, 8 attempts,
+-- 9 forgiven restarts, 10 and 11 the cause. Answers 1, or 0 if the lease is lost.
 local verb, id, token = ARGV[4], ARGV[5], tonumber(ARGV[6])
 local span, attempts_max, forgiven = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local code, text = ARGV[10], ARGV[11]
@@ -24,6 +24,10 @@ if verb == 'extend' then
 elseif verb == 'ack' then
   redis.call('XACK', stream, group, id)
   forget(id)
+elseif verb == 'release' then
+  state.a = state.a - 1
+  save(id, state)
+  redis.call('ZADD', leases, now, id)
 elseif verb == 'bury' then
   bury(id, state, code, text)
 else
