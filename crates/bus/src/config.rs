@@ -39,7 +39,8 @@ pub struct Config {
     pub compact_min: ByteSize,
     /// Operations that wait for the embedded log's writer; more wait in line until `timeout`.
     pub queue_ops: usize,
-    /// Operations that share one flush to the disk. One means a flush for each.
+    /// Operations that share one flush to the disk, and appends that share one trip to Redis. One
+    /// means a flush and a trip for each.
     pub group_ops: usize,
     /// How long the first operation of a flush waits for others that are on their way.
     pub group_wait: Span,

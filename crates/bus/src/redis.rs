@@ -12,6 +12,7 @@
 //! is its pending list.
 
 mod address;
+mod append;
 mod bell;
 pub(crate) mod config;
 mod durable;

@@ -11,6 +11,7 @@ use incident::ports::{
 use jiff::Timestamp;
 use redis::{Script, ScriptInvocation, Value};
 
+use super::append::Appends;
 use super::bell::Bell;
 use super::link::{Certain, Failure, Request};
 use super::{Server, Takeover, reply};
@@ -49,7 +50,7 @@ impl Names {
     }
 
     /// A call of `script` with what every script of a stream gets.
-    fn call<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
+    pub(super) fn call<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
         let mut call = script.key(&self.stream);
         for key in [
             &self.states,
@@ -91,7 +92,7 @@ impl Names {
     }
 }
 
-fn millis(span: Duration) -> u64 {
+pub(super) fn millis(span: Duration) -> u64 {
     // Scripts calculate with doubles; a span beyond this is for ever anyway.
     u64::try_from(span.as_millis())
         .unwrap_or(u64::MAX)
@@ -105,6 +106,7 @@ pub(super) struct RedisStream {
     pub(super) names: Names,
     takeover: Takeover,
     bell: Arc<Bell>,
+    appends: Appends,
 }
 
 impl RedisStream {
@@ -115,6 +117,7 @@ impl RedisStream {
         bell: Arc<Bell>,
     ) -> Self {
         Self {
+            appends: Appends::new(server.clone(), names.clone()),
             server,
             names,
             takeover,
@@ -330,29 +333,9 @@ impl Stream for RedisStream {
 
     async fn append(&self, batch: Vec<Entry>) -> Result<Vec<Appended>, StreamError> {
         Entry::check_batch(&batch)?;
-        let config = &self.server.config;
-        let mut call = self.names.call(&self.server.scripts.append);
-        call.arg(config.capacity).arg(millis(config.dedup_window.0));
-        for entry in &batch {
-            call.arg(&entry.key).arg(&entry.payload);
-        }
-        let odd = || StreamError::Unavailable(reply::ODD.to_owned());
-        let answer = reply::list(self.run(call).await?).map_err(StreamError::Unavailable)?;
-        let (status, rest) = answer.split_first().ok_or_else(odd)?;
-        if matches!(status, Value::BulkString(text) if text == b"full") {
-            let entries = rest
-                .first()
-                .and_then(|n| reply::count(n).ok())
-                .ok_or_else(odd)?;
-            let limit = config.capacity;
-            return Err(StreamError::Full { entries, limit });
-        }
+        let appended = self.appends.append(batch).await?;
         self.bell.rung.notify_waiters();
-        let appended = rest.iter().map(|stored| match stored {
-            Value::Int(1) => Appended::Stored,
-            _ => Appended::Duplicate,
-        });
-        Ok(appended.collect())
+        Ok(appended)
     }
 
     async fn claim(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StreamError> {
