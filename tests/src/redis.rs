@@ -1,6 +1,10 @@
-//! A real Redis server of its own for a test: in a folder of its own, every write flushed.
+//! Real Redis servers of their own for a test: each in a folder of its own, every write flushed. One
+//! server, servers behind sentinels, a cluster.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+pub mod cluster;
+pub mod sentinel;
+
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +16,8 @@ use tokio::net::TcpStream;
 
 /// Longest wait for the server to answer after its start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Its own configuration file.
+const FILE: &str = "redis.conf";
 /// Starts before giving up: somebody else may take the port first.
 const STARTS_MAX: usize = 5;
 
@@ -20,8 +26,18 @@ const STARTS_MAX: usize = 5;
 pub struct RedisServer {
     dir: tempfile::TempDir,
     address: SocketAddr,
+    role: Role,
     arguments: Vec<String>,
     child: Child,
+}
+
+/// What the program is started as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// It keeps data.
+    Keeps,
+    /// It watches others.
+    Watches,
 }
 
 impl RedisServer {
@@ -38,17 +54,29 @@ impl RedisServer {
     /// # Errors
     /// It is not installed or does not answer.
     pub async fn start_with(arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::begin(Role::Keeps, "", arguments).await
+    }
+
+    /// A sentinel with these lines in its configuration.
+    async fn sentinel(lines: &str) -> anyhow::Result<Self> {
+        Self::begin(Role::Watches, lines, &[]).await
+    }
+
+    async fn begin(role: Role, lines: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
+        // The server writes its own changes into it.
+        std::fs::write(dir.path().join(FILE), lines)?;
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let mut failure = None;
         for _ in 0..STARTS_MAX {
-            let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-            let mut child = spawn(&dir, address, &arguments)?;
+            let address = crate::ports::free()?;
+            let mut child = spawn(&dir, address, role, &arguments)?;
             match answers(address, &mut child).await {
                 Ok(()) => {
                     return Ok(Self {
                         dir,
                         address,
+                        role,
                         arguments,
                         child,
                     });
@@ -71,6 +99,29 @@ impl RedisServer {
         self.address.port()
     }
 
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// One field of what `INFO <section>` says.
+    ///
+    /// # Errors
+    /// It does not answer or has no such field.
+    pub fn info(&self, section: &str, field: &str) -> anyhow::Result<String> {
+        let text = self.cli(0, &["INFO", section])?;
+        let found = text.lines().find_map(|line| {
+            let (name, value) = line.trim().split_once(':')?;
+            (name == field).then(|| value.to_owned())
+        });
+        found.with_context(|| format!("INFO {section} has no {field}"))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it without warning.
     ///
     /// # Errors
@@ -86,7 +137,7 @@ impl RedisServer {
     /// # Errors
     /// It does not answer.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.child = spawn(&self.dir, self.address, &self.arguments)?;
+        self.child = spawn(&self.dir, self.address, self.role, &self.arguments)?;
         answers(self.address, &mut self.child).await
     }
 
@@ -144,26 +195,28 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(dir: &tempfile::TempDir, address: SocketAddr, more: &[String]) -> anyhow::Result<Child> {
+fn spawn(
+    dir: &tempfile::TempDir,
+    address: SocketAddr,
+    role: Role,
+    more: &[String],
+) -> anyhow::Result<Child> {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(dir.path().join("redis.log"))?;
-    Command::new("redis-server")
-        .args([
-            "--bind",
-            &address.ip().to_string(),
-            "--port",
-            &address.port().to_string(),
-        ])
-        .args([
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "always",
-            "--save",
-            "",
-        ])
+    let mut command = Command::new("redis-server");
+    command.arg(dir.path().join(FILE));
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    command.args(["--bind", &host, "--port", &port]);
+    match role {
+        Role::Keeps => command.args(["--appendonly", "yes", "--appendfsync", "always"]),
+        Role::Watches => command.arg("--sentinel"),
+    };
+    if role == Role::Keeps {
+        command.args(["--save", ""]);
+    }
+    command
         .arg("--dir")
         .arg(dir.path())
         .args(more)
