@@ -15,5 +15,6 @@ pub mod prometheus;
 pub mod redis;
 pub mod repository;
 pub mod sink;
+pub mod slack;
 pub mod wait;
 pub mod world;

@@ -121,7 +121,15 @@ pub enum NotifyError {
         /// What it said.
         why: String,
     },
-    /// The channel cannot be reached, or the answer was lost.
+    /// Nothing was sent: no connection, or no turn by the deadline.
+    #[error("{notifier} could not be called: {why}")]
+    Away {
+        /// Which notifier.
+        notifier: String,
+        /// What happened.
+        why: String,
+    },
+    /// The answer was lost, or is none: whether it was taken is not known.
     #[error("{notifier} cannot be reached: {why}")]
     Unreachable {
         /// Which notifier.
@@ -138,7 +146,7 @@ impl Classify for NotifyError {
                 retry_after: retry_after_s.map(std::time::Duration::from_secs),
             },
             Self::Refused { .. } => Kind::Permanent,
-            Self::Unreachable { .. } => Kind::Transient,
+            Self::Away { .. } | Self::Unreachable { .. } => Kind::Transient,
         }
     }
 
@@ -147,6 +155,7 @@ impl Classify for NotifyError {
             Self::Limited { .. } => Code("E-NOTIFY-001"),
             Self::Refused { .. } => Code("E-NOTIFY-002"),
             Self::Unreachable { .. } => Code("E-NOTIFY-003"),
+            Self::Away { .. } => Code("E-NOTIFY-004"),
         }
     }
 }
@@ -158,7 +167,7 @@ impl Classify for NotifyError {
 ///   channel that cannot look, or has not looked at all of the time since, answers
 ///   [`Sight::Unknown`].
 /// - A message carries the key of the notice it was last posted or edited with.
-/// - An attempt that fails as [`NotifyError::Limited`] or [`NotifyError::Refused`] told nobody.
+/// - Only after [`NotifyError::Unreachable`] may people have been told all the same.
 /// - `update` edits the message of the receipt; a channel that cannot edit posts a follow-up.
 /// - Untrusted text never becomes a mention or a link.
 #[async_trait]

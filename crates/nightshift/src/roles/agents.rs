@@ -12,7 +12,6 @@ use forge::PlainGit;
 use incident::Cx;
 use incident::message::agent;
 use incident::ports::{Agent, Forge, Notifier};
-use notify::Slack;
 use pipelines::Orchestrator;
 use runtime::TaskKind;
 
@@ -122,11 +121,7 @@ fn orchestrator(ground: &Ground) -> Result<Orchestrator> {
 }
 
 fn notifiers(ground: &Ground) -> Result<Vec<Arc<dyn Notifier>>> {
-    let mut notifiers: Vec<Arc<dyn Notifier>> = Vec::new();
     let slack = &ground.config.slack;
-    if slack.is_on() {
-        let http = runtime::http::client(slack.timeout.0)?;
-        notifiers.push(Arc::new(Slack::new(slack.clone(), http)));
-    }
-    Ok(notifiers)
+    let http = runtime::http::client(slack.timeout.0)?;
+    Ok(notify::open(slack, http).into_iter().collect())
 }
