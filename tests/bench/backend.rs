@@ -1,5 +1,7 @@
 //! The buses that are measured, each with a server of its own and an empty one.
 
+use std::path::Path;
+
 use anyhow::Result;
 use tests::redis::RedisServer;
 
@@ -74,6 +76,22 @@ impl Running {
                 "[bus]\nkind = \"redis\"\nurl = \"{}\"\n{capacity}",
                 redis.url()
             ),
+        }
+    }
+
+    /// The same for the bus alone, in `folder`.
+    pub(crate) fn config(&self, folder: &Path) -> bus::Config {
+        let config = bus::Config {
+            data_dir: folder.join("bus"),
+            ..bus::Config::default()
+        };
+        match &self.redis {
+            None => config,
+            Some(redis) => bus::Config {
+                kind: bus::Kind::Redis,
+                url: redis.url(),
+                ..config
+            },
         }
     }
 

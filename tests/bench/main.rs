@@ -14,19 +14,23 @@
 )]
 
 mod backend;
+mod claim;
 mod figure;
 mod fire;
+mod footprint;
 mod intake;
 mod latency;
 mod peer;
 mod sample;
 mod site;
+mod storm;
+mod urgent;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
-use clap::{Parser, Subcommand};
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand, ValueEnum as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -54,8 +58,9 @@ enum Role {
 
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// Benchmarks to run: intake, latency; all without a name
-    names: Vec<String>,
+    /// Benchmarks to run; all without a name
+    #[arg(value_enum, value_name = "NAME")]
+    names: Vec<Name>,
     /// Also write the figures as JSON here
     #[arg(long)]
     json: Option<PathBuf>,
@@ -88,7 +93,47 @@ impl Bench {
     }
 }
 
-const NAMES: [&str; 2] = ["intake", "latency"];
+/// The benchmarks, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    /// How many alerts the hook takes
+    Intake,
+    /// How long a sender waits at a fixed rate
+    Latency,
+    /// How many entries are claimed and acknowledged
+    Claim,
+    /// Ten thousand alerts from the webhook to the last report
+    Storm,
+    /// How soon work on a critical alert starts
+    Urgent,
+    /// Start, idle memory, the binary, the drill
+    Footprint,
+}
+
+impl Name {
+    /// Measurements of one round.
+    fn steps(self) -> usize {
+        match self {
+            Self::Intake => intake::steps(),
+            Self::Latency => latency::steps(),
+            Self::Claim => claim::steps(),
+            Self::Storm => storm::steps(),
+            Self::Urgent => urgent::steps(),
+            Self::Footprint => footprint::steps(),
+        }
+    }
+
+    async fn run(self, bench: &mut Bench) -> Result<Vec<Figure>> {
+        match self {
+            Self::Intake => intake::run(bench).await,
+            Self::Latency => latency::run(bench).await,
+            Self::Claim => claim::run(bench).await,
+            Self::Storm => storm::run(bench).await,
+            Self::Urgent => urgent::run(bench).await,
+            Self::Footprint => footprint::run(bench).await,
+        }
+    }
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -118,26 +163,12 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 async fn measure(options: Options, pinned: bool) -> Result<()> {
-    let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| n == name);
-    if let Some(unknown) = options
-        .names
-        .iter()
-        .find(|name| !NAMES.contains(&name.as_str()))
-    {
-        bail!(
-            "there is no benchmark {unknown:?}; known: {}",
-            NAMES.join(", ")
-        );
-    }
-    let steps = |name: &str| match name {
-        "intake" => intake::steps() * options.rounds,
-        _ => latency::steps() * options.rounds,
-    };
-    let all: usize = NAMES
-        .into_iter()
-        .filter(|name| wanted(name))
-        .map(steps)
-        .sum();
+    let all = Name::value_variants().iter().copied();
+    let names: Vec<Name> = all
+        .filter(|name| options.names.is_empty() || options.names.contains(name))
+        .collect();
+    let steps: usize = names.iter().map(|name| name.steps()).sum();
+    let all = steps * options.rounds;
     let bar = ProgressBar::new(all as u64);
     bar.set_style(ProgressStyle::with_template(
         "{bar:30} {pos}/{len} {elapsed} {msg}",
@@ -155,11 +186,8 @@ async fn measure(options: Options, pinned: bool) -> Result<()> {
     }
     let load_before = load();
     let mut figures: Vec<Figure> = Vec::new();
-    for name in NAMES.into_iter().filter(|name| wanted(name)) {
-        figures.extend(match name {
-            "intake" => intake::run(&mut bench).await?,
-            _ => latency::run(&mut bench).await?,
-        });
+    for name in names {
+        figures.extend(name.run(&mut bench).await?);
     }
     bench.bar.finish_and_clear();
     println!("{}", figure::table(&figures));
