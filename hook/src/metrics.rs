@@ -1,5 +1,6 @@
 //! What the hook counts.
 
+use incident::order::Action;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,12 +24,19 @@ pub(crate) struct Rejected {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Grave {
+    stream: &'static str,
+    action: String,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
     requests: Family<Request, Counter>,
     alerts: Family<Alert, Counter>,
     rejected: Family<Rejected, Counter>,
     received: Counter,
+    dead_letters: Family<Grave, Counter>,
     in_flight: Gauge,
     pub(crate) store_seconds: Histogram,
 }
@@ -56,6 +64,11 @@ impl Counts {
                 "received",
                 "Alert events stored for the first time; each gets one disposition",
                 Counter::default(),
+            ),
+            dead_letters: metrics.register(
+                "hook_dead_letters",
+                "Dead letters that a person redrove or dropped",
+                Family::default(),
             ),
             in_flight: metrics.register(
                 "hook_requests_in_flight",
@@ -92,6 +105,14 @@ impl Counts {
         if count > 0 {
             self.alerts.get_or_create(&Alert { outcome }).inc_by(count);
         }
+    }
+
+    pub(crate) fn dead_letter(&self, stream: &'static str, action: Action) {
+        let labels = Grave {
+            stream,
+            action: action.to_string(),
+        };
+        self.dead_letters.get_or_create(&labels).inc();
     }
 
     pub(crate) fn received(&self, count: u64) {

@@ -139,6 +139,11 @@ impl Hook {
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
+            .route("/api/v1/dlq", get(api::dlq::list))
+            .route(
+                "/api/v1/dlq/{stream}/{id}",
+                get(api::dlq::show).post(api::dlq::carry_out),
+            )
         self.0.deps.clock.as_ref()
     }
 

@@ -130,7 +130,11 @@ impl ApprovalKey {
         if !bool::from(expected.as_bytes().ct_eq(token.signature.as_bytes())) {
             return Err(BadApproval::Signature);
         }
-        let expires_at = token.approval.expires_at;
+        Self::in_time(token.approval.expires_at, now)
+    }
+
+    /// Whether something signed is good at `now`.
+    pub(crate) fn in_time(expires_at: Timestamp, now: Timestamp) -> Result<(), BadApproval> {
         if expires_at <= now {
             return Err(BadApproval::Expired(expires_at));
         }
@@ -154,7 +158,16 @@ impl ApprovalKey {
             &approval.nonce,
             &expires_at,
         ];
-        let message = Digest::of_fields("approval/1", fields);
+        self.seal("approval/1", fields)
+    }
+
+    /// HMAC-SHA256 over a list of fields, hex. No two domains have a seal in common.
+    pub(crate) fn seal<'a>(
+        &self,
+        domain: &'a str,
+        fields: impl IntoIterator<Item = &'a str>,
+    ) -> String {
+        let message = Digest::of_fields(domain, fields);
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(message.as_str().as_bytes());

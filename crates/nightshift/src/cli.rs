@@ -59,6 +59,11 @@ pub(crate) enum Command {
     Reject(DecisionArgs),
     /// Run the main job on a small made-up world, with nothing installed
     Drill(DrillArgs),
+    /// Look at what was given up, and try it again or throw it away
+    Dlq {
+        #[command(subcommand)]
+        action: DlqAction,
+    },
     /// Check what this installation stands on: bus, Prometheus, repositories, channels, permissions
     Doctor,
     /// Check, print or describe the configuration
@@ -130,6 +135,90 @@ pub(crate) struct DrillArgs {
     /// What happened in the made-up world
     #[arg(long, value_enum, default_value_t = Story::BadChange)]
     pub(crate) story: Story,
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqAction {
+    /// List dead letters with the reason, oldest first
+    List {
+        #[command(flatten)]
+        filter: DlqFilter,
+        /// At most this many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one dead letter with its payload
+    Show {
+        /// Its name, such as critical/17
+        letter: String,
+        /// Print JSON, with the whole payload
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try dead letters again: each becomes a new entry at the end of its stream
+    Redrive(DlqOrderArgs),
+    /// Throw dead letters away for good
+    Drop(DlqOrderArgs),
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DlqFilter {
+    /// Only of this stream
+    #[arg(long, value_enum)]
+    pub(crate) stream: Option<DlqStream>,
+    /// Only given up with this code, such as E-AGENT-002
+    #[arg(long)]
+    pub(crate) code: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DlqStream {
+    Events,
+    Critical,
+    Warning,
+    Info,
+}
+
+impl DlqStream {
+    /// What the API calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Critical => "critical",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DlqOrderArgs {
+    /// Their names, such as critical/17
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) letters: Vec<String>,
+    /// All that match --stream and --code
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) filter: DlqFilter,
+    /// Who orders it; the login name by default
+    #[arg(
+        long = "as",
+        value_name = "PERSON",
+        env = "USER",
+        default_value = "operator"
+    )]
+    pub(crate) person: String,
+    /// Do not ask back before dropping
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
     /// Keep the world (repository, data, HTML report) in this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use incident::{ApprovalToken, Incident, Report, Ruling};
+use anyhow::{Context as _, Result, anyhow};
+use incident::{ApprovalToken, Incident, Report, Ruling, SignedOrder};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +26,22 @@ pub(crate) struct Client {
 pub(crate) struct Detail {
     pub(crate) incident: Incident,
     pub(crate) report: Option<Report>,
+}
+
+/// A page of dead letters.
+#[derive(Debug, Deserialize)]
+pub(crate) struct DeadLetters {
+    pub(crate) letters: Vec<serde_json::Value>,
+    pub(crate) next: Option<String>,
+    pub(crate) total: u64,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Obeyed {
+    Done,
+    /// There is no such dead letter, or no longer.
+    Gone,
 }
 
 impl Client {
@@ -57,6 +73,15 @@ impl Client {
 
     /// Sends one request; an answer other than 2xx becomes an error with the API's own words.
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response> {
+        let response = self.ask(method, path, body).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refused(response).await)
+    }
+
+    /// Sends one request; any answer will do.
+    async fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
@@ -66,15 +91,9 @@ impl Client {
                 .header("content-type", "application/json")
                 .body(body);
         }
-        let response = request.send().await.with_context(|| {
+        request.send().await.with_context(|| {
             format!("no Nightshift answers at {}; start one with `nightshift up`, or name another with api.url", self.base)
-        })?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let text = response.text().await.unwrap_or_default();
-        bail!("{}", refusal(status, &text));
+        })
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -127,12 +146,53 @@ impl Client {
         self.send(Method::POST, &path, Some(body)).await.map(|_| ())
     }
 
+    /// One page of dead letters, as raw JSON rows.
+    pub(crate) async fn dead_letters(
+        &self,
+        stream: Option<&str>,
+        code: Option<&str>,
+        after: Option<&str>,
+    ) -> Result<DeadLetters> {
+        let pairs = [("stream", stream), ("code", code), ("after", after)];
+        let pairs = pairs
+            .iter()
+            .filter_map(|(name, value)| Some((name, (*value)?)));
+        let path = "/api/v1/dlq";
+        let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.base), pairs)
+            .with_context(|| format!("api.url {:?} is no address", self.base))?;
+        self.get(&format!("{path}?{}", url.query().unwrap_or_default()))
+            .await
+    }
+
+    /// One dead letter with its payload, as raw JSON.
+    pub(crate) async fn dead_letter(&self, stream: &str, id: &str) -> Result<serde_json::Value> {
+        self.get(&format!("/api/v1/dlq/{stream}/{id}")).await
+    }
+
+    /// Hands in a person's order about a dead letter.
+    pub(crate) async fn order(&self, order: &SignedOrder) -> Result<Obeyed> {
+        let body = serde_json::to_vec(order)?;
+        let path = format!("/api/v1/dlq/{}/{}", order.order.stream, order.order.letter);
+        let response = self.ask(Method::POST, &path, Some(body)).await?;
+        match response.status() {
+            status if status.is_success() => Ok(Obeyed::Done),
+            StatusCode::NOT_FOUND => Ok(Obeyed::Gone),
+            _ => Err(refused(response).await),
+        }
+    }
+
     /// Posts an Alertmanager body, as Alertmanager does.
     pub(crate) async fn webhook(&self, body: Vec<u8>) -> Result<()> {
         self.send(Method::POST, "/webhook/alertmanager", Some(body))
             .await
             .map(|_| ())
     }
+}
+
+async fn refused(response: Response) -> anyhow::Error {
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    anyhow!("{}", refusal(status, &text))
 }
 
 /// The API's error body has `code`, `message` and `remedy`.

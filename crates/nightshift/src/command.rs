@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod decide;
+pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod incidents;

@@ -85,6 +85,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         | Command::Dispatcher
         | Command::Agent { .. }
         | Command::Drill(_)
+        Command::Dlq { action } => command::dlq::run(&settings, action).await,
         | Command::Config { .. } => unreachable!("dealt with above"),
     }
 }

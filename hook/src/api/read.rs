@@ -7,7 +7,7 @@ use axum::response::Response;
 use incident::Incident;
 use incident::error::{Classify, Code, Kind};
 use incident::ids::IncidentId;
-use incident::ports::{StoreError, Versioned};
+use incident::ports::{StoreError, StreamError, Versioned};
 use incident::{Report, keys};
 use serde::de::DeserializeOwned;
 
@@ -23,6 +23,8 @@ pub(crate) enum ReadError {
     Ask { field: &'static str, why: String },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Stream(StreamError),
     #[error("the store did not answer within {0}")]
     Slow(runtime::config::Span),
 }
@@ -32,6 +34,7 @@ impl Classify for ReadError {
         match self {
             Self::NotFound { .. } | Self::Ask { .. } => Kind::Permanent,
             Self::Store(error) => error.kind(),
+            Self::Stream(error) => error.kind(),
             Self::Slow(_) => Kind::Transient,
         }
     }
@@ -41,6 +44,7 @@ impl Classify for ReadError {
             Self::NotFound { .. } => Code("E-HOOK-014"),
             Self::Ask { .. } => Code("E-HOOK-015"),
             Self::Store(error) => error.code(),
+            Self::Stream(error) => error.code(),
             Self::Slow(_) => Code("E-HOOK-012"),
         }
     }
@@ -52,6 +56,7 @@ impl Refuse for ReadError {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Ask { .. } => StatusCode::BAD_REQUEST,
             Self::Store(error) => error.status(),
+            Self::Stream(error) => error.status(),
             Self::Slow(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -60,15 +65,16 @@ impl Refuse for ReadError {
         match self {
             Self::NotFound { .. } => "path".into(),
             Self::Ask { field, .. } => (*field).into(),
-            Self::Store(_) | Self::Slow(_) => String::new(),
+            Self::Store(_) | Self::Stream(_) | Self::Slow(_) => String::new(),
         }
     }
 
     fn remedy(&self) -> &'static str {
         match self {
-            Self::NotFound { .. } => "list what there is: GET /api/v1/incidents",
+            Self::NotFound { .. } => "list what there is: GET /api/v1/incidents, GET /api/v1/dlq",
             Self::Ask { .. } => "see docs/errors/E-HOOK-015.md for what can be asked",
             Self::Store(error) => error.remedy(),
+            Self::Stream(error) => error.remedy(),
             Self::Slow(_) => "try again; if it lasts, look at the store",
         }
     }
@@ -78,6 +84,7 @@ impl Refuse for ReadError {
             Self::NotFound { .. } => "not_found",
             Self::Ask { .. } => "bad_question",
             Self::Store(error) => error.reason(),
+            Self::Stream(error) => error.reason(),
             Self::Slow(_) => "store_timeout",
         }
     }

@@ -129,7 +129,15 @@ impl Stream for Faulty {
     }
 
     async fn redrive(&self, id: &str) -> Result<bool, StreamError> {
-        self.inner.redrive(id).await
+        match self.fault() {
+            Fault::Unavailable => Err(down()),
+            Fault::Full => Err(StreamError::Full {
+                entries: 7,
+                limit: 7,
+            }),
+            Fault::Hang => std::future::pending().await,
+            _ => self.inner.redrive(id).await,
+        }
     }
 
     async fn discard(&self, id: &str) -> Result<bool, StreamError> {

@@ -3,6 +3,7 @@
 mod api;
 mod bad_input;
 mod decisions;
+mod dlq;
 mod door;
 mod faulty;
 mod golden;

@@ -56,7 +56,11 @@ async fn decide(settings: &Settings, args: DecisionArgs, decision: Decision) -> 
         // Nobody decides on what they were not shown; --yes means they have seen it.
         shown?;
     }
-    if !args.yes && !confirmed(decision)? {
+    let question = match decision {
+        Decision::Approve => "Open this draft?",
+        Decision::Reject => "Reject this change?",
+    };
+    if !args.yes && !confirmed(question)? {
         say!("nothing was decided")?;
         return Ok(ExitCode::FAILURE);
     }
@@ -113,15 +117,12 @@ fn show(proposal: &Proposal) -> Result<()> {
     say!()
 }
 
-fn confirmed(decision: Decision) -> Result<bool> {
+/// Asks back on the terminal.
+pub(crate) fn confirmed(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("standard input is no terminal to ask back on; say --yes");
     }
-    let verb = match decision {
-        Decision::Approve => "Open this draft",
-        Decision::Reject => "Reject this change",
-    };
-    tell!("{verb}? [y/N] ")?;
+    tell!("{question} [y/N] ")?;
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
