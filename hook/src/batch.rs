@@ -115,6 +115,8 @@ pub(crate) struct Batch {
     pub(crate) rejected: Vec<(usize, AlertError)>,
     /// Alerts beyond the limit.
     pub(crate) cut: u64,
+    /// Alerts of the group that are not in the batch: cut off here, or by the sender.
+    pub(crate) truncated: u64,
 }
 
 /// Reads a body. Everything that is borrowed from it is gone when this returns.
@@ -138,6 +140,7 @@ pub(crate) fn read(
         entries: Vec::with_capacity(alerts.len()),
         rejected: Vec::new(),
         cut: body.alerts_cut,
+        truncated: group.truncated,
     };
     for (place, alert) in alerts.iter().enumerate() {
         let alert = match alert {

@@ -57,8 +57,10 @@ pub struct Config {
     pub retry_after: Span,
     /// Most items of one page of the API.
     pub page_max: usize,
-    /// Most stored values one API request looks through.
+    /// Most stored values one API request, or one look at Alertmanager's own view, goes through.
     pub scan_max: usize,
+    /// When Alertmanager's own view is compared with what is stored.
+    pub reconcile: crate::reconcile::Config,
 }
 
 impl Default for Config {
@@ -84,6 +86,7 @@ impl Default for Config {
             retry_after: Span::secs(5),
             page_max: 200,
             scan_max: 10_000,
+            reconcile: crate::reconcile::Config::default(),
         }
     }
 }
@@ -148,6 +151,7 @@ impl Section for Config {
         self.check_counts(&at, problems);
         self.check_sizes(&at, problems);
         self.check_spans(&at, problems);
+        self.reconcile.check(&at("reconcile"), problems);
     }
 }
 

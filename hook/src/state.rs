@@ -11,15 +11,17 @@ use futures_util::future::BoxFuture;
 use incident::ports::{Clock, Cx};
 use incident::{ApprovalKey, Report, Severity, Store, Stream};
 use jiff::Timestamp;
-use runtime::CancelToken;
+use runtime::alertmanager::Alertmanager;
 use runtime::config::Span;
 use runtime::telemetry::Metrics;
+use runtime::{CancelToken, Supervisor, TaskKind};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::health::LastProbe;
 use crate::metrics::Counts;
+use crate::reconcile::{CutShort, Reconciler};
 use crate::{api, gate, health, webhook};
 
 /// Finds out whether an alert sent now would be stored, by storing something.
@@ -50,6 +52,21 @@ pub struct Deps {
     pub render_html: RenderHtml,
     /// From then on the hook is not ready and takes nothing new.
     pub drain: CancelToken,
+    /// Whose own view is compared with what is stored; none turns that off.
+    pub alertmanager: Option<Alertmanager>,
+    /// What the dispatchers can do, for the number of them that is asked for.
+    pub capacity: Capacity,
+}
+
+/// What the dispatchers can do. It stands in their part of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Pieces of work that one dispatcher does at once.
+    pub work: usize,
+    /// Batches of events that one dispatcher brings to triage at once.
+    pub triage: usize,
+    /// Pieces of work that the agents can do at once, however many dispatchers there are.
+    pub work_max: Option<usize>,
 }
 
 impl fmt::Debug for Deps {
@@ -69,6 +86,7 @@ struct Inner {
     counts: Counts,
     permits: Arc<Semaphore>,
     last_probe: Mutex<LastProbe>,
+    cut_short: CutShort,
 }
 
 /// The hook; cheap to clone.
@@ -89,9 +107,25 @@ impl Hook {
             counts: Counts::new(&deps.metrics),
             permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             last_probe: Mutex::new(None),
+            cut_short: CutShort::default(),
             config,
             deps,
         }))
+    }
+
+    /// Starts what the hook does by itself, under `supervisor`: comparing Alertmanager's own view
+    /// with what is stored. It ends at the drain stage.
+    pub fn start(&self, supervisor: &Supervisor) {
+        let Some(alertmanager) = self.0.deps.alertmanager.clone() else {
+            tracing::info!(
+                "alertmanager.urls is empty: an alert whose notification is lost stays unknown"
+            );
+            return;
+        };
+        let drain = supervisor.shutdown().drain.clone();
+        let reconciler = Reconciler::new(self.clone(), alertmanager, &self.0.deps.metrics);
+        // Its end is its own: the webhook goes on without it.
+        supervisor.spawn(TaskKind::Work, "reconcile", reconciler.run(drain));
     }
 
     /// Everything on the hook's port.
@@ -104,6 +138,11 @@ impl Hook {
             .route(
                 "/api/v1/incidents/{id}/decision",
                 post(api::decision::decide),
+            )
+            .route("/api/v1/dlq", get(api::dlq::list))
+            .route(
+                "/api/v1/dlq/{stream}/{id}",
+                get(api::dlq::show).post(api::dlq::carry_out),
             )
             .route(
                 "/api/v1/alerts/{fingerprint}/rulings",
@@ -139,11 +178,6 @@ impl Hook {
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
-            .route("/api/v1/dlq", get(api::dlq::list))
-            .route(
-                "/api/v1/dlq/{stream}/{id}",
-                get(api::dlq::show).post(api::dlq::carry_out),
-            )
         self.0.deps.clock.as_ref()
     }
 
@@ -169,6 +203,10 @@ impl Hook {
 
     pub(crate) fn approval_key(&self) -> Option<&ApprovalKey> {
         self.0.deps.approval_key.as_ref()
+    }
+
+    pub(crate) fn cut_short(&self) -> &CutShort {
+        &self.0.cut_short
     }
 
     pub(crate) fn draining(&self) -> &CancelToken {

@@ -122,8 +122,12 @@ async fn accept(
         entries,
         rejected,
         cut,
+        truncated,
     } = batch;
     let stored = store(hook, entries).await?;
+    if truncated > 0 {
+        hook.cut_short().tell(hook.now());
+    }
     let fresh = stored
         .iter()
         .filter(|one| **one == Appended::Stored)

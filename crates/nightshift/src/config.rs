@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) bus: bus::Config,
     /// The webhook receiver and the API.
     pub(crate) hook: hook::Config,
+    /// Where Alertmanager itself can be asked.
+    pub(crate) alertmanager: runtime::alertmanager::Config,
     /// The dispatcher.
     pub(crate) dispatcher: dispatcher::Config,
     /// How agents are served and called.
@@ -68,6 +70,7 @@ impl Default for Config {
             approval: Approval::default(),
             bus: bus::Config::default(),
             hook: hook::Config::default(),
+            alertmanager: runtime::alertmanager::Config::default(),
             dispatcher: dispatcher::Config::default(),
             a2a: a2a::Config::default(),
             agents: Agents::default(),
@@ -148,6 +151,7 @@ impl Section for Config {
     fn check(&self, _path: &str, problems: &mut Vec<Problem>) {
         self.bus.check("bus", problems);
         self.hook.check("hook", problems);
+        self.alertmanager.check("alertmanager", problems);
         self.dispatcher.check("dispatcher", problems);
         self.a2a.check("a2a", problems);
         self.agents.triage.check("agents.triage", problems);

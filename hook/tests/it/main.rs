@@ -8,5 +8,6 @@ mod door;
 mod faulty;
 mod golden;
 mod laws;
+mod reconcile;
 mod socket;
 mod world;

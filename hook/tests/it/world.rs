@@ -9,10 +9,11 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use futures_util::FutureExt as _;
-use hook::{Config, Credentials, Deps, Hook};
+use hook::{Capacity, Config, Credentials, Deps, Hook};
 use incident::ports::{Clock, Stream};
 use incident::{AlertEvent, ApprovalKey, Severity, keys};
 use runtime::CancelToken;
+use runtime::alertmanager::Alertmanager;
 use runtime::telemetry::Metrics;
 use runtime::testing::TestClock;
 use runtime::testing::memory::{MemoryStore, MemoryStream};
@@ -21,10 +22,16 @@ use tower::ServiceExt as _;
 
 use crate::faulty::{Fault, Faulty};
 
+const CAPACITY: Capacity = Capacity {
+    work: 4,
+    triage: 2,
+    work_max: None,
+};
 pub(crate) const KEY: &[u8] = b"an approval key of thirty-two by";
 
 pub(crate) struct World {
     pub(crate) config: Config,
+    pub(crate) hook: Hook,
     pub(crate) router: Router,
     pub(crate) events: Arc<Faulty>,
     pub(crate) critical: Arc<Faulty>,
@@ -75,6 +82,18 @@ impl World {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::watching(&[], change)
+    }
+
+    /// With Alertmanagers at these addresses.
+    pub(crate) fn watching(urls: &[String], change: impl FnOnce(&mut Config)) -> Self {
+        let section = runtime::alertmanager::Config {
+            urls: urls.to_vec(),
+            timeout: runtime::config::Span::millis(500),
+            body_max: runtime::config::ByteSize::kib(256),
+            ..Default::default()
+        };
+        let alertmanager = Alertmanager::new(&section).expect("good addresses");
         let mut config = Config::default();
         change(&mut config);
         let credentials = Credentials::read(&config, "hook").expect("a good configuration");
@@ -102,9 +121,13 @@ impl World {
             }),
             render_html: |report| format!("<!doctype html><p>{}</p>", report.title.len()),
             drain: drain.clone(),
+            alertmanager: Some(alertmanager).filter(|_| !urls.is_empty()),
+            capacity: CAPACITY,
         };
+        let hook = Hook::new(config.clone(), deps);
         Self {
-            router: Hook::new(config.clone(), deps).router(),
+            router: hook.router(),
+            hook,
             config,
             events,
             critical,
@@ -146,6 +169,14 @@ impl World {
     pub(crate) async fn held(&self) -> u64 {
         self.events.set(Fault::None);
         self.events.backlog().await.expect("it is up").total()
+    }
+
+    /// Takes the events that wait and is done with them.
+    pub(crate) async fn settle(&self) {
+        let waiting = self.events.claim(100_000, Duration::ZERO).await;
+        for delivery in waiting.expect("it is up") {
+            self.events.ack(&delivery.lease).await.expect("it is held");
+        }
     }
 
     /// Takes the events that wait, in order.

@@ -10,6 +10,8 @@ use anyhow::Result;
 use bus::Bus;
 use forge::PlainGit;
 use incident::ports::{Clock, Cx};
+use notify::{Bot, Finding};
+use runtime::alertmanager::{Alertmanager, ReadError};
 use runtime::config::read_secret;
 use runtime::{Shutdown, Supervisor, SystemClock};
 
@@ -48,10 +50,11 @@ pub(crate) async fn run(settings: &Settings) -> Result<ExitCode> {
     print("bus", storage(config, &clock).await)?;
     print("webhook", webhook(config))?;
     print("prometheus", prometheus(config).await)?;
+    print("alertmanager", alertmanager(config).await)?;
     for (name, outcome) in repositories(config, &clock).await {
         print(&name, outcome)?;
     }
-    print("slack", slack(config))?;
+    print("slack", slack(config, &clock).await)?;
     print("approval key", approval(config))?;
     Ok(if bad {
         ExitCode::FAILURE
@@ -157,6 +160,42 @@ async fn prometheus(config: &Config) -> Outcome {
     }
 }
 
+/// Whether every peer answers and knows the receiver that posts here.
+async fn alertmanager(config: &Config) -> Outcome {
+    let section = &config.alertmanager;
+    if section.urls.is_empty() {
+        return Outcome::Warning(
+            "not configured; an alert whose notification is lost stays unknown. Set alertmanager.urls"
+                .to_owned(),
+        );
+    }
+    let opened = match Alertmanager::new(section) {
+        Ok(opened) => opened,
+        Err(error) => return Outcome::Bad(error.to_string()),
+    };
+    let receiver = &config.hook.reconcile.receiver;
+    let mut told = Vec::new();
+    for peer in opened.peers() {
+        let known = async {
+            let status = peer.status().await?;
+            Ok::<_, ReadError>((status, peer.receivers().await?))
+        };
+        match known.await {
+            Ok((_, receivers)) if !receivers.contains(receiver) => {
+                return Outcome::Bad(format!(
+                    "{} has no receiver {receiver:?}; set hook.reconcile.receiver to the one that posts here",
+                    peer.name()
+                ));
+            }
+            Ok((status, _)) => told.push(format!("{} {}", peer.name(), status.version())),
+            Err(error) => {
+                return Outcome::Bad(format!("{error}; lost notifications are not made up for"));
+            }
+        }
+    }
+    Outcome::Good(told.join(", "))
+}
+
 async fn repositories(config: &Config, clock: &Arc<dyn Clock>) -> Vec<(String, Outcome)> {
     if config.repositories.is_empty() {
         let text = "none configured; no change can be named. Add one under [[repositories]]";
@@ -184,14 +223,33 @@ async fn repositories(config: &Config, clock: &Arc<dyn Clock>) -> Vec<(String, O
         .collect()
 }
 
-fn slack(config: &Config) -> Outcome {
-    let Some(file) = &config.slack.url_file else {
+async fn slack(config: &Config, clock: &Arc<dyn Clock>) -> Outcome {
+    let slack = &config.slack;
+    if slack.is_bot() {
+        let http = match runtime::http::client(CHECK_MAX) {
+            Ok(http) => http,
+            Err(error) => return Outcome::Bad(error.to_string()),
+        };
+        let cx = Cx::root(clock.clone(), CHECK_MAX, "0".repeat(32));
+        return match Bot::new(slack.clone(), http).examine(&cx).await {
+            Finding::Good(text) if slack.url_file.is_some() => Outcome::Warning(format!(
+                "{text}; slack.url_file is not used beside slack.token_file"
+            )),
+            Finding::Good(text) => Outcome::Good(text),
+            Finding::Lame(text) => Outcome::Warning(text),
+            Finding::Bad(text) => Outcome::Bad(text),
+        };
+    }
+    let Some(file) = &slack.url_file else {
         return Outcome::Warning(
             "not configured; people hear only from `nightshift incidents watch`".to_owned(),
         );
     };
     match read_secret(file) {
-        Ok(_) => Outcome::Good("configured; nothing was posted".to_owned()),
+        Ok(_) => Outcome::Good(
+            "a webhook, which cannot edit or look; nothing was posted. slack.token_file can"
+                .to_owned(),
+        ),
         Err(error) => Outcome::Bad(error.to_string()),
     }
 }

@@ -13,6 +13,7 @@ use hook::{Credentials, Hook};
 use incident::keys;
 use incident::message::agent;
 use incident::ports::{Clock, Entropy, Progress};
+use runtime::alertmanager::Alertmanager;
 use runtime::config::Span;
 use runtime::telemetry::Metrics;
 use runtime::{OsEntropy, Shutdown, Supervisor, SystemClock, TaskKind};
@@ -185,7 +186,9 @@ impl Ground {
             )?;
         }
         if let Some(listener) = ports.hook {
-            serve(&self.front, "hook", listener, self.hook().await?.router())?;
+            let hook = self.hook().await?;
+            serve(&self.front, "hook", listener, hook.router())?;
+            hook.start(&self.front);
         }
         if let Some(listener) = ports.metrics {
             serve(&self.front, "metrics", listener, self.common_routes())?;
@@ -218,8 +221,29 @@ impl Ground {
             }),
             render_html: pipelines::render::html,
             drain: self.front.shutdown().drain.clone(),
+            alertmanager: self.alertmanager()?,
+            capacity: self.capacity(),
         };
         Ok(Hook::new(self.config.hook.clone(), deps))
+    }
+
+    /// Alertmanager, if it can be asked.
+    fn alertmanager(&self) -> Result<Option<Alertmanager>> {
+        let section = &self.config.alertmanager;
+        if section.urls.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Alertmanager::new(section)?))
+    }
+
+    /// What the dispatchers can do; theirs is the same configuration.
+    fn capacity(&self) -> hook::Capacity {
+        let dispatcher = &self.config.dispatcher;
+        hook::Capacity {
+            work: dispatcher.work.concurrency,
+            triage: dispatcher.triage.concurrency,
+            work_max: None,
+        }
     }
 
     async fn dispatcher(&self, progress: Arc<dyn Progress>) -> Result<Dispatcher> {

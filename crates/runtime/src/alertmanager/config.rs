@@ -74,7 +74,8 @@ impl Section for Config {
             let good = parsed.as_ref().is_some_and(|url| {
                 matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none()
             });
-            let login = parsed.is_some_and(|url| !url.username().is_empty() || url.password().is_some());
+            let login =
+                parsed.is_some_and(|url| !url.username().is_empty() || url.password().is_some());
             if !good {
                 add(
                     format!("urls[{i}]"),
@@ -95,15 +96,27 @@ impl Section for Config {
         }
         if self.token_file.is_some() && self.basic.is_some() {
             let what = String::from("a token and a password cannot both be sent");
-            add(String::from("basic"), what, "Keep one of token_file and basic.");
+            add(
+                String::from("basic"),
+                what,
+                "Keep one of token_file and basic.",
+            );
         }
         if self.timeout < Span::millis(100) || self.timeout > Span::secs(300) {
             let what = format!("{} is not between 100ms and 5m", self.timeout);
-            add(String::from("timeout"), what, "Leave it out for the default.");
+            add(
+                String::from("timeout"),
+                what,
+                "Leave it out for the default.",
+            );
         }
         if self.body_max < ByteSize::kib(64) || self.body_max > ByteSize::mib(512) {
             let what = format!("{} is not between 64KiB and 512MiB", self.body_max);
-            add(String::from("body_max"), what, "Leave it out for the default.");
+            add(
+                String::from("body_max"),
+                what,
+                "Leave it out for the default.",
+            );
         }
     }
 }

@@ -56,7 +56,9 @@ pub enum ReadError {
         within: Span,
     },
     /// 401, 403 or another status that the API does not document.
-    #[error("Alertmanager at {peer} answered HTTP {status}; check the credentials and what stands between")]
+    #[error(
+        "Alertmanager at {peer} answered HTTP {status}; check the credentials and what stands between"
+    )]
     Refused {
         /// Which one.
         peer: String,
@@ -72,7 +74,9 @@ pub enum ReadError {
         status: u16,
     },
     /// The body is longer than the limit.
-    #[error("the answer of Alertmanager at {peer} is longer than {limit}; raise alertmanager.body_max")]
+    #[error(
+        "the answer of Alertmanager at {peer} is longer than {limit}; raise alertmanager.body_max"
+    )]
     TooLarge {
         /// Which one.
         peer: String,

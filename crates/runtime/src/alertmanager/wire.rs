@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 /// Go's zero time, 0001-01-01T00:00:00Z, in seconds: "no time".
 const ZERO_SECOND: i64 = -62_135_596_800;
 /// What Alertmanager uses where its configuration does not say.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(300);
+const RESOLVE_TIMEOUT: Duration = Duration::from_mins(5);
 
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
@@ -260,7 +260,9 @@ fn span(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at_checked(digits)?;
-        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(letters)?;
         let millis = match unit {
             "ms" => 1,
@@ -310,7 +312,7 @@ mod tests {
         let plain = status("global:\n  resolve_timeout: 90s\nroute:\n  receiver: a\n");
         assert_eq!(plain.resolve_timeout(), Duration::from_secs(90));
         assert!(!plain.mutes_by_time());
-        assert_eq!(status("").resolve_timeout(), Duration::from_secs(300));
+        assert_eq!(status("").resolve_timeout(), Duration::from_mins(5));
         assert!(status("route:\n  mute_time_intervals:\n  - night\n").mutes_by_time());
     }
 
