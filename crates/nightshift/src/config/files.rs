@@ -88,6 +88,9 @@ pub(crate) fn check(config: &Config, reader: Reader<'_>, problems: &mut Vec<Prob
         if let Some(file) = &config.slack.url_file {
             secret("slack.url_file".to_owned(), file);
         }
+        if let Some(file) = &config.slack.token_file {
+            secret("slack.token_file".to_owned(), file);
+        }
         for (i, repository) in config.repositories.iter().enumerate() {
             let at = format!("repositories[{i}].credentials");
             if let Some(file) = &repository.credentials.token_file {
@@ -134,6 +137,7 @@ mod tests {
         config.hook.auth.token_files = vec![missing("token")];
         config.a2a.token_file = Some(missing("agents"));
         config.slack.url_file = Some(missing("slack"));
+        config.slack.token_file = Some(missing("slack-token"));
         config.approval.key_file = Some(missing("key"));
         config
     }
@@ -163,7 +167,7 @@ mod tests {
         );
         check(
             Reader::Check,
-            "hook.auth.token_files[0] a2a.token_file slack.url_file approval.key_file",
+            "hook.auth.token_files[0] a2a.token_file slack.url_file slack.token_file approval.key_file",
         );
     }
 

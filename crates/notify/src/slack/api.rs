@@ -1,5 +1,6 @@
 //! Calls of Slack's Web API, and what an answer means.
 
+use std::fmt;
 use std::time::Duration;
 
 use incident::ports::{Cx, NotifyError};
@@ -65,18 +66,28 @@ impl CallError {
     }
 }
 
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limited(_) => f.write_str("it asks to wait"),
+            Self::Said { error, needed } => {
+                let needed = needed.as_ref();
+                let needed = needed.map_or_else(String::new, |scope| format!(" ({scope})"));
+                write!(f, "it said {error:?}{needed}{}", Self::remedy(error))
+            }
+            Self::Token(why) | Self::Away(why) | Self::Lost(why) => f.write_str(why),
+        }
+    }
+}
+
 impl From<CallError> for NotifyError {
     fn from(error: CallError) -> Self {
+        let why = error.to_string();
         match error {
             CallError::Limited(wait) => limited(wait),
-            CallError::Said { error, needed } => {
-                let remedy = CallError::remedy(&error);
-                let needed = needed.map_or_else(String::new, |scope| format!(" ({scope})"));
-                refused(&format!("it said {error:?}{needed}{remedy}"))
-            }
-            CallError::Token(why) => refused(&why),
-            CallError::Away(why) => away(&why),
-            CallError::Lost(why) => unreachable(&why),
+            CallError::Said { .. } | CallError::Token(_) => refused(&why),
+            CallError::Away(_) => away(&why),
+            CallError::Lost(_) => unreachable(&why),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Whether the channel can be used: for `nightshift doctor`. Nothing is posted.
 
-use incident::ports::{Cx, NotifyError};
+use incident::ports::Cx;
 use serde_json::Value;
 
+use super::api::CallError;
 use super::bot::Bot;
 
 /// Lets the bot post and edit.
@@ -24,14 +25,13 @@ pub enum Finding {
 impl Bot {
     /// Asks Slack who we are, what we may do, and whether we may read the channel.
     pub async fn examine(&self, cx: &Cx) -> Finding {
-        let bad = |error: NotifyError| Finding::Bad(error.to_string());
         let channel = match self.channel() {
             Ok(channel) => channel,
-            Err(error) => return bad(error),
+            Err(error) => return Finding::Bad(error.to_string()),
         };
         let answer = match self.api.get("auth.test", &[], cx).await {
             Ok(answer) => answer,
-            Err(error) => return bad(error.into()),
+            Err(error) => return Finding::Bad(format!("Slack does not let us in: {error}")),
         };
         let has = |scope: &str| {
             let scopes = answer.scopes.as_ref();
@@ -49,19 +49,25 @@ impl Bot {
             word.one_line(60)
         };
         let who = format!("{} at {}, channel {channel}", word("user"), word("team"));
+        let blind = |why: &str| {
+            Finding::Lame(format!(
+                "{who}; {why}, so after a crash a message may come twice"
+            ))
+        };
         if !HISTORY.iter().any(|scope| has(scope)) {
             let needed = HISTORY.join(" or ");
-            return Finding::Lame(format!(
-                "{who}; the token lacks the scope {needed}, so after a crash a message may come twice"
-            ));
+            return blind(&format!("the token lacks the scope {needed}"));
         }
         let query = [("channel", channel.to_owned()), ("limit", "1".to_owned())];
         match self.api.get("conversations.history", &query, cx).await {
             Ok(_) => Finding::Good(format!("{who}; nothing was posted")),
-            Err(error) => {
-                let error = NotifyError::from(error);
-                Finding::Bad(format!("{who}: {error}"))
-            }
+            Err(CallError::Said {
+                error,
+                needed: Some(needed),
+            }) if error == "missing_scope" => blind(&format!(
+                "the token lacks the scope {needed} for this channel"
+            )),
+            Err(error) => Finding::Bad(format!("{who}: {error}")),
         }
     }
 }
