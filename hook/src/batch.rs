@@ -142,6 +142,8 @@ pub(crate) fn read(
         cut: body.alerts_cut,
         truncated: group.truncated,
     };
+    // About what one event takes, so that writing it does not have to ask for room again and again.
+    let room = bytes.len() / alerts.len().max(1);
     for (place, alert) in alerts.iter().enumerate() {
         let alert = match alert {
             Shaped::Is(alert) => alert,
@@ -156,7 +158,7 @@ pub(crate) fn read(
                 continue;
             }
         };
-        match entry(alert, &group, config) {
+        match entry(alert, &group, config, room) {
             Ok(entry) => batch.entries.push(entry),
             Err(error) => batch.rejected.push((place, error)),
         }
@@ -218,11 +220,17 @@ fn check<'b, 'a>(
 }
 
 /// The entry of one alert, cut shorter until it fits.
-fn entry(alert: &RawAlert<'_>, group: &Group, config: &Config) -> Result<Entry, AlertError> {
+fn entry(
+    alert: &RawAlert<'_>,
+    group: &Group,
+    config: &Config,
+    room: usize,
+) -> Result<Entry, AlertError> {
     let mut shrink = 0;
     loop {
         let event = event(alert, group, Sizes::new(config, shrink))?;
-        let payload = serde_json::to_vec(&event)
+        let mut payload = Vec::with_capacity(room);
+        serde_json::to_writer(&mut payload, &event)
             .expect("an event has text keys and no value that JSON cannot hold");
         if payload.len() <= config.event_bytes_max.get() || shrink >= Sizes::SHRINK_MAX {
             return Ok(Entry {

@@ -104,8 +104,16 @@ impl Refuse for GateError {
     }
 }
 
-/// Permit, then credentials. The permit is held until the answer is there.
+/// Permit, then credentials. The permit is held until the answer is there. Counts as well: a layer
+/// less on the way of every alert.
 pub(crate) async fn work(State(hook): State<Hook>, request: Request, next: Next) -> Response {
+    let route = route(&request);
+    let response = permitted(&hook, request, next).await;
+    hook.counts().request(route, response.status().as_u16());
+    response
+}
+
+async fn permitted(hook: &Hook, request: Request, next: Next) -> Response {
     let Some(_permit) = hook.permit() else {
         return hook.refuse(&GateError::Busy(hook.config().requests_max));
     };
@@ -113,7 +121,7 @@ pub(crate) async fn work(State(hook): State<Hook>, request: Request, next: Next)
     if hook.draining().is_cancelled() {
         return closing(hook.refuse(&GateError::Draining));
     }
-    admit(&hook, request, next).await
+    admit(hook, request, next).await
 }
 
 /// Credentials only: for what must answer under load.
@@ -139,11 +147,15 @@ async fn admit(hook: &Hook, request: Request, next: Next) -> Response {
 
 /// Counts every answer by route and status.
 pub(crate) async fn count(State(hook): State<Hook>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("other", MatchedPath::as_str).to_owned();
+    let route = route(&request);
     let response = next.run(request).await;
-    hook.counts().request(&route, response.status().as_u16());
+    hook.counts().request(route, response.status().as_u16());
     response
+}
+
+fn route(request: &Request) -> String {
+    let route = request.extensions().get::<MatchedPath>();
+    route.map_or("other", MatchedPath::as_str).to_owned()
 }
 
 pub(crate) async fn no_route(State(hook): State<Hook>) -> Response {

@@ -83,11 +83,8 @@ impl Counts {
         }
     }
 
-    pub(crate) fn request(&self, route: &str, code: u16) {
-        let labels = Request {
-            route: route.to_owned(),
-            code,
-        };
+    pub(crate) fn request(&self, route: String, code: u16) {
+        let labels = Request { route, code };
         self.requests.get_or_create(&labels).inc();
     }
 

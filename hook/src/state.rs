@@ -163,10 +163,10 @@ impl Hook {
             known = known.merge(metrics.with_state(()));
         }
         let known = known.layer(from_fn_with_state(self.clone(), gate::known));
-        work.merge(known)
+        let counted = known
             .merge(open)
-            .layer(from_fn_with_state(self.clone(), gate::count))
-            .with_state(self.clone())
+            .layer(from_fn_with_state(self.clone(), gate::count));
+        work.merge(counted).with_state(self.clone())
     }
 
     pub(crate) fn config(&self) -> &Config {
