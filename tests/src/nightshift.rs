@@ -29,6 +29,16 @@ pub struct Install {
     /// The bearer token of webhook and API.
     pub token: String,
     http: reqwest::Client,
+    environment: Vec<(String, String)>,
+}
+
+/// How an installation differs from the usual one.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where the agents listen, and where they are called if something stands in between.
+    pub agents: Option<(SocketAddr, String)>,
+    /// Variables that every process gets.
+    pub environment: Vec<(String, String)>,
 }
 
 /// One incident as the API shows it.
@@ -46,10 +56,12 @@ pub struct Detail {
 /// They were not built; `cargo xtask test` builds them first.
 pub fn program(name: &str) -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
-    let folder = exe
-        .parent()
-        .and_then(Path::parent)
-        .context("the test runs from target/<profile>/deps")?;
+    let folder = exe.parent().context("every program is in a folder")?;
+    // Tests run from target/<profile>/deps, programs from target/<profile>.
+    let folder = match folder.file_name() {
+        Some(deps) if deps == "deps" => folder.parent().unwrap_or(folder),
+        _ => folder,
+    };
     let program = folder.join(name);
     ensure!(
         program.exists(),
@@ -65,7 +77,22 @@ impl Install {
     /// # Errors
     /// The folder cannot be written.
     pub fn new(folder: &Path, toml: &str) -> Result<Self> {
-        let (hook, agents, metrics) = (ports::free()?, ports::free()?, ports::free()?);
+        Self::with(folder, toml, Options::default())
+    }
+
+    /// The same with differences.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn with(folder: &Path, toml: &str, options: Options) -> Result<Self> {
+        let (hook, metrics) = (ports::free()?, ports::free()?);
+        let (agents, agents_url) = match options.agents {
+            Some(agents) => agents,
+            None => {
+                let agents = ports::free()?;
+                (agents, format!("http://{agents}"))
+            }
+        };
         let token = "it-".to_owned() + &"7".repeat(29);
         let token_file = folder.join("token");
         std::fs::write(&token_file, &token)?;
@@ -75,7 +102,7 @@ impl Install {
         std::fs::write(
             &config,
             format!(
-                "data_dir = \"{data}\"\nmetrics_listen = \"{metrics}\"\n\n[hook]\nlisten = \"{hook}\"\nauth.token_files = [\"{token_file}\"]\n\n[agents]\nlisten = \"{agents}\"\n\n[a2a]\npublic_url = \"http://{agents}\"\n\n{toml}"
+                "data_dir = \"{data}\"\nmetrics_listen = \"{metrics}\"\n\n[hook]\nlisten = \"{hook}\"\nauth.token_files = [\"{token_file}\"]\n\n[agents]\nlisten = \"{agents}\"\n\n[a2a]\npublic_url = \"{agents_url}\"\n\n{toml}"
             ),
         )?;
         let http = runtime::http::client(REQUEST_WITHIN)?;
@@ -85,6 +112,7 @@ impl Install {
             hook,
             token,
             http,
+            environment: options.environment,
         })
     }
 
@@ -117,6 +145,7 @@ impl Install {
             .arg("--config")
             .arg(&self.config)
             .args(args)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.folder);
         Ok(command)
     }
@@ -126,13 +155,23 @@ impl Install {
     /// # Errors
     /// It does not start.
     pub async fn start(&self, role: &[&str]) -> Result<Process> {
-        let mut process = Process::start(&role.join("-"), &self.folder, &mut self.command(role)?)?;
+        let mut process = self.spawn(&role.join("-"), role, &[])?;
         if matches!(role, ["up" | "hook"]) {
             process
                 .ready(&format!("{}/readyz", self.url()), READY_WITHIN)
                 .await?;
         }
         Ok(process)
+    }
+
+    /// Starts a role under a name of its own, with further variables, and waits for nothing.
+    ///
+    /// # Errors
+    /// The binary is not built.
+    pub fn spawn(&self, name: &str, role: &[&str], more: &[(&str, &str)]) -> Result<Process> {
+        let mut command = self.command(role)?;
+        command.envs(more.iter().copied());
+        Process::start(name, &self.folder, &mut command)
     }
 
     /// Runs a command to its end.
@@ -171,20 +210,22 @@ impl Install {
         answer.json().await.ok()
     }
 
-    /// The ids of all incidents.
+    /// The ids of all incidents; none if a page of them could not be read.
     pub async fn incidents(&self) -> Vec<String> {
-        let page = self
-            .get("/api/v1/incidents?limit=200")
-            .await
-            .unwrap_or_default();
-        let rows = page
-            .get("incidents")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        rows.iter()
-            .filter_map(|row| row.get("id")?.as_str().map(str::to_owned))
-            .collect()
+        let (mut ids, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/api/v1/incidents?limit=200{after}");
+            let page = self.get(&path).await.unwrap_or_default();
+            let Some(rows) = page.get("incidents").and_then(Value::as_array) else {
+                return Vec::new();
+            };
+            let found = rows.iter().filter_map(|row| row.get("id")?.as_str());
+            ids.extend(found.map(str::to_owned));
+            match page.get("next").and_then(Value::as_str) {
+                Some(next) => after = format!("&after={next}"),
+                None => return ids,
+            }
+        }
     }
 
     /// One incident with its report.

@@ -101,19 +101,42 @@ impl Process {
         Ok(self.child.kill().await?)
     }
 
+    /// SIGSTOP: it keeps its connections and its leases, and does nothing.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub async fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("-STOP").await
+    }
+
+    /// SIGCONT: it goes on where it was.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub async fn thaw(&self) -> anyhow::Result<()> {
+        self.signal("-CONT").await
+    }
+
+    /// Sends a signal if it still runs.
+    async fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let Some(id) = self.child.id() else {
+            return Ok(());
+        };
+        // The shell's own kill is there on every machine, and no unsafe code is needed.
+        let script = format!("kill {signal} {id}");
+        let sent = Command::new("sh").args(["-c", &script]).status().await?;
+        if !sent.success() {
+            bail!("{} could not be signalled", self.name);
+        }
+        Ok(())
+    }
+
     /// SIGTERM, and waits until it ends.
     ///
     /// # Errors
     /// It does not end in time; it is still running then.
     pub async fn terminate(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
-        if let Some(id) = self.child.id() {
-            // The shell's own kill is there on every machine, and no unsafe code is needed.
-            let script = format!("kill -TERM {id}");
-            let sent = Command::new("sh").args(["-c", &script]).status().await?;
-            if !sent.success() {
-                bail!("{} could not be signalled", self.name);
-            }
-        }
+        self.signal("-TERM").await?;
         let what = format!("the end of {} after SIGTERM", self.name);
         let ended = until(&what, within, async || self.child.try_wait().ok().flatten()).await;
         ended.with_context(|| self.log_tail())

@@ -8,6 +8,8 @@
     reason = "a command line tool talks on standard output"
 )]
 
+mod bench;
+mod chaos;
 mod run;
 mod setup;
 mod test;
@@ -38,8 +40,17 @@ enum Command {
         /// Only tests whose name matches (a nextest filter); skips format, tidy and clippy.
         filter: Option<String>,
     },
-    /// Measure the figures of docs/figures.md in a release build: start, memory, webhook, report.
-    Figures,
+    /// Measure a release build beside peers and limits of the same run; see docs/benchmarks.md.
+    Bench(bench::Options),
+    /// Kill, freeze and starve the product on real servers, and count what was lost:
+    /// `--bus embedded|redis|... --kills N --json FILE [--fault NAME]... [--seed S]`, or
+    /// `--report docs/chaos.md`.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Arguments of the program; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Check the structure: crate edges, file sizes, error pages, licences, bans.
     Tidy,
 }
@@ -62,7 +73,8 @@ fn run_command(command: Command) -> Result<()> {
             filter: Some(filter),
         } => test::only(&root, &filter),
         Command::Test { filter: None } => test::everything(&root),
-        Command::Figures => test::figures(&root),
+        Command::Bench(options) => bench::bench(&root, &options),
+        Command::Chaos { args } => chaos::chaos(&root, &args),
         Command::Tidy => tidy::tidy(&root),
     }
 }

@@ -7,8 +7,9 @@ use anyhow::Result;
 use crate::run::{is_installed, run};
 
 /// Programs from Debian's packages: (program, package).
-const DEBIAN: [(&str, &str); 4] = [
+const DEBIAN: [(&str, &str); 5] = [
     ("git", "git"),
+    ("faketime", "faketime"),
     ("redis-server", "redis-server"),
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),

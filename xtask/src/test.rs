@@ -37,7 +37,7 @@ pub(crate) fn only(root: &Path, filter: &str) -> Result<()> {
 }
 
 /// The programs that tests start: the product and the demo service.
-fn programs(root: &Path) -> Result<()> {
+pub(crate) fn programs(root: &Path) -> Result<()> {
     run(
         root,
         "cargo",
@@ -49,25 +49,5 @@ fn programs(root: &Path) -> Result<()> {
             "tests",
             "--bins",
         ],
-    )
-}
-
-/// Measures a release build; prints JSON.
-pub(crate) fn figures(root: &Path) -> Result<()> {
-    let build = [
-        "build",
-        "--release",
-        "--package",
-        "nightshift",
-        "--package",
-        "tests",
-        "--bins",
-    ];
-    run(root, "cargo", &build)?;
-    let release = root.join("target/release");
-    run(
-        root,
-        &release.join("figures").to_string_lossy(),
-        &[&release.join("nightshift").to_string_lossy()],
     )
 }
