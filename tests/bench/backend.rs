@@ -1,9 +1,11 @@
-//! The buses that are measured, each with a server of its own and an empty one.
+//! The buses that are measured, each with servers of its own and empty ones.
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tests::redis::RedisServer;
+use tests::redis::cluster::Cluster;
+use tests::redis::sentinel::{MASTER, Sentinels};
 
 /// When Redis flushes its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +25,20 @@ pub(crate) enum Backend {
     Embedded,
     /// One Redis.
     Redis(Flush),
+    /// A master with two replicas behind three sentinels; a write counts when one replica has it.
+    Sentinel,
+    /// Three masters, two replicas of ours; a write counts when one replica has it.
+    Cluster,
 }
 
 /// Every bus that is measured.
-pub(crate) const ALL: [Backend; 4] = [
+pub(crate) const ALL: [Backend; 6] = [
     Backend::Redis(Flush::None),
     Backend::Redis(Flush::Everysec),
     Backend::Redis(Flush::Always),
     Backend::Embedded,
+    Backend::Sentinel,
+    Backend::Cluster,
 ];
 
 impl Backend {
@@ -41,67 +49,113 @@ impl Backend {
             Self::Redis(Flush::None) => "redis, no log",
             Self::Redis(Flush::Everysec) => "redis, everysec",
             Self::Redis(Flush::Always) => "redis, always",
+            Self::Sentinel => "sentinel, always, 1 replica",
+            Self::Cluster => "cluster, always, 1 replica",
+        }
+    }
+
+    /// Whether a plain receiver can be put beside it: it can reach one Redis.
+    pub(crate) fn has_plain(self) -> bool {
+        matches!(self, Self::Redis(_) | Self::Sentinel)
+    }
+
+    /// Replicas that a write must reach.
+    pub(crate) fn replicas(self) -> u32 {
+        match self {
+            Self::Embedded | Self::Redis(_) => 0,
+            Self::Sentinel | Self::Cluster => 1,
         }
     }
 
     /// Starts what it needs, empty.
     pub(crate) async fn start(self) -> Result<Running> {
-        let flush: &[&str] = match self {
-            Self::Embedded => return Ok(Running { redis: None }),
-            Self::Redis(Flush::None) => &["--appendonly", "no"],
-            Self::Redis(Flush::Everysec) => &["--appendfsync", "everysec"],
-            Self::Redis(Flush::Always) => &["--appendfsync", "always"],
-        };
         // A rewrite of the log in the middle of a round would count for whoever is measured then.
-        let arguments = [flush, &["--auto-aof-rewrite-percentage", "0"]].concat();
-        let redis = RedisServer::start_with(&arguments).await?;
-        Ok(Running { redis: Some(redis) })
+        const NO_REWRITE: [&str; 2] = ["--auto-aof-rewrite-percentage", "0"];
+        let flush = match self {
+            Self::Embedded => return Ok(Running::Embedded),
+            Self::Sentinel => {
+                let servers = Sentinels::start_with(&NO_REWRITE).await?;
+                servers.ready().await?;
+                return Ok(Running::Sentinel(servers));
+            }
+            Self::Cluster => return Ok(Running::Cluster(Cluster::start("nightshift").await?)),
+            Self::Redis(Flush::None) => ["--appendonly", "no"],
+            Self::Redis(Flush::Everysec) => ["--appendfsync", "everysec"],
+            Self::Redis(Flush::Always) => ["--appendfsync", "always"],
+        };
+        let arguments = [flush, NO_REWRITE].concat();
+        Ok(Running::Redis(RedisServer::start_with(&arguments).await?))
     }
 }
 
 /// The servers of one bus.
 #[derive(Debug)]
-pub(crate) struct Running {
-    redis: Option<RedisServer>,
+pub(crate) enum Running {
+    /// None.
+    Embedded,
+    /// One.
+    Redis(RedisServer),
+    /// Three, and three sentinels.
+    Sentinel(Sentinels),
+    /// Five.
+    Cluster(Cluster),
 }
 
 impl Running {
-    /// The `[bus]` section of the product's configuration.
-    pub(crate) fn toml(&self) -> String {
-        // More than any round sends: refusing is not what is measured.
-        let capacity = "capacity = 100000000\n";
-        match &self.redis {
-            None => format!("[bus]\n{capacity}"),
-            Some(redis) => format!(
-                "[bus]\nkind = \"redis\"\nurl = \"{}\"\n{capacity}",
-                redis.url()
-            ),
-        }
-    }
-
-    /// The same for the bus alone, in `folder`.
+    /// The bus's configuration, with its file in `folder`.
     pub(crate) fn config(&self, folder: &Path) -> bus::Config {
-        let config = bus::Config {
+        let mut config = bus::Config {
             data_dir: folder.join("bus"),
+            // More than any round sends: refusing is not what is measured.
+            capacity: 100_000_000,
             ..bus::Config::default()
         };
-        match &self.redis {
-            None => config,
-            Some(redis) => bus::Config {
-                kind: bus::Kind::Redis,
-                url: redis.url(),
-                ..config
-            },
+        match self {
+            Self::Embedded => {}
+            Self::Redis(redis) => {
+                config.kind = bus::Kind::Redis;
+                config.url = redis.url();
+            }
+            Self::Sentinel(servers) => {
+                config.kind = bus::Kind::Sentinel;
+                config.sentinel.nodes = servers.nodes();
+                MASTER.clone_into(&mut config.sentinel.master);
+            }
+            Self::Cluster(servers) => {
+                config.kind = bus::Kind::Cluster;
+                config.cluster.nodes = servers.nodes();
+            }
         }
+        config
     }
 
-    /// Its address, if it is a Redis.
-    pub(crate) fn url(&self) -> Option<String> {
-        self.redis.as_ref().map(RedisServer::url)
+    /// The same as the `[bus]` section of a file.
+    pub(crate) fn toml(&self, folder: &Path) -> Result<String> {
+        let bus = toml::Table::try_from(self.config(folder))?;
+        let mut file = toml::Table::new();
+        file.insert(String::from("bus"), toml::Value::Table(bus));
+        Ok(toml::to_string(&file)?)
+    }
+
+    /// The address of the one that takes writes, if it is a Redis.
+    pub(crate) fn url(&self) -> Result<Option<String>> {
+        let master = match self {
+            Self::Embedded => return Ok(None),
+            Self::Redis(redis) => return Ok(Some(redis.url())),
+            Self::Sentinel(servers) => servers.servers.get(servers.master()?),
+            Self::Cluster(servers) => servers.servers.get(servers.master()?),
+        };
+        Ok(Some(master.context("a master")?.url()))
     }
 
     /// The processes that are part of it.
     pub(crate) fn ids(&self) -> Vec<u32> {
-        self.redis.iter().map(RedisServer::id).collect()
+        let servers = match self {
+            Self::Embedded => &[],
+            Self::Redis(redis) => std::slice::from_ref(redis),
+            Self::Sentinel(servers) => servers.servers.as_slice(),
+            Self::Cluster(servers) => servers.servers.as_slice(),
+        };
+        servers.iter().map(RedisServer::id).collect()
     }
 }

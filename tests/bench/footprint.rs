@@ -88,7 +88,7 @@ async fn measure(role: &[&str], is_embedded: bool) -> Result<(f64, f64)> {
     };
     let running = backend.start().await?;
     let folder = tempfile::tempdir()?;
-    let install = Install::new(folder.path(), &running.toml())?;
+    let install = Install::new(folder.path(), &running.toml(folder.path())?)?;
     let metrics = ports::free()?;
     let mut command = install.command(role)?;
     command.env("NIGHTSHIFT__METRICS_LISTEN", metrics.to_string());

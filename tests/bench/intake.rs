@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 
 use crate::Bench;
-use crate::backend::{ALL, Backend, Flush, Running};
+use crate::backend::{ALL, Backend, Flush};
 use crate::figure::Figure;
 use crate::fire::Fired;
 use crate::sample::median;
@@ -41,12 +41,8 @@ type Rounds = BTreeMap<(Who, &'static str), Vec<Took>>;
 
 /// How many measurements one round takes.
 pub(crate) fn steps() -> usize {
-    let peers = ALL.iter().filter(|backend| is_redis(**backend)).count();
+    let peers = ALL.iter().filter(|backend| backend.has_plain()).count();
     1 + ALL.len() + peers
-}
-
-fn is_redis(backend: Backend) -> bool {
-    matches!(backend, Backend::Redis(_))
 }
 
 /// Measures all of them in turn, `rounds` times.
@@ -56,7 +52,7 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<Vec<Figure>> {
         let mut turn = vec![(Who::Bare, None)];
         for backend in ALL {
             turn.push((Who::Hook, Some(backend)));
-            if is_redis(backend) {
+            if backend.has_plain() {
                 turn.push((Who::Plain, Some(backend)));
             }
         }
@@ -75,18 +71,24 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<Vec<Figure>> {
 }
 
 async fn measure(bench: &mut Bench, who: Who, backend: Option<Backend>) -> Result<Took> {
+    let folder = tempfile::tempdir()?;
     let running = match backend {
-        Some(backend) => Some(backend.start().await?),
+        Some(backend) => Some((backend, backend.start().await?)),
         None => None,
     };
     let server = match (who, &running) {
-        (Who::Hook, Some(running)) => Server::hook(&running.toml()).await?,
-        (_, Some(running)) => Server::peer(running.url().as_deref()).await?,
-        (_, None) => Server::peer(None).await?,
+        (Who::Hook, Some((_, running))) => Server::hook(&running.toml(folder.path())?).await?,
+        (_, Some((backend, running))) => {
+            let url = running.url()?;
+            Server::peer(url.as_deref(), backend.replicas()).await?
+        }
+        (_, None) => Server::peer(None, 0).await?,
     };
     let mut fire = server.fire(CONNECTIONS, SECONDS, None);
     fire.salt = bench.salt();
-    let mut ids = running.as_ref().map(Running::ids).unwrap_or_default();
+    let mut ids = running
+        .as_ref()
+        .map_or_else(Vec::new, |(_, running)| running.ids());
     ids.push(server.id()?);
     let before = cpu(&ids)?;
     let fired: Fired = site::fire(&fire, bench.pinned)
@@ -124,7 +126,7 @@ fn figures(rounds: &Rounds) -> Vec<Figure> {
         let stored = || Figure::new(NAME, name, "alerts stored", (rate(&hook), "/s"));
         let of_bare = over(&hook, &bare, |took| took.rate);
         figures.push(stored().beside("bare axum handler", rate(&bare), of_bare));
-        if is_redis(backend) {
+        if backend.has_plain() {
             let plain = of(Who::Plain, name);
             let ratio = over(&hook, &plain, |took| took.rate);
             let what = "axum + parse + XADD";
@@ -137,21 +139,23 @@ fn figures(rounds: &Rounds) -> Vec<Figure> {
             let used = Figure::new(
                 NAME,
                 name,
-                "processor time an alert, Redis included",
+                "processor time an alert, servers included",
                 (cpu(&hook), "µs"),
             );
             figures.push(used.beside(what, cpu(&plain), ratio));
         } else {
+            figures.push(Figure::new(
+                NAME,
+                name,
+                "processor time an alert, servers included",
+                (cpu(&hook), "µs"),
+            ));
+        }
+        if backend == Backend::Embedded {
             let always = of(Who::Hook, Backend::Redis(Flush::Always).name());
             let ratio = over(&hook, &always, |took| took.rate);
             let figure = stored().beside("hook on redis, always", rate(&always), ratio);
             figures.push(figure.ratio_at_least(OF_ALWAYS));
-            figures.push(Figure::new(
-                NAME,
-                name,
-                "processor time an alert",
-                (cpu(&hook), "µs"),
-            ));
         }
     }
     figures

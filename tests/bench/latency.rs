@@ -69,11 +69,12 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<Vec<Figure>> {
 }
 
 async fn measure(bench: &mut Bench, backend: Option<Backend>) -> Result<Fired> {
+    let folder = tempfile::tempdir()?;
     let (_running, server) = match backend {
-        None => (None, Server::peer(None).await?),
+        None => (None, Server::peer(None, 0).await?),
         Some(backend) => {
             let running = backend.start().await?;
-            let server = Server::hook(&running.toml()).await?;
+            let server = Server::hook(&running.toml(folder.path())?).await?;
             (Some(running), server)
         }
     };

@@ -22,6 +22,16 @@ pub(crate) struct Peer {
     /// The Redis it adds to; without one the body is only read.
     #[arg(long)]
     pub(crate) redis: Option<String>,
+    /// Replicas that must have what was added.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) replicas: u32,
+}
+
+/// What the adding handler has.
+#[derive(Clone)]
+struct Adder {
+    connection: MultiplexedConnection,
+    replicas: u32,
 }
 
 /// Where peers take bodies.
@@ -35,7 +45,10 @@ pub(crate) async fn run(peer: Peer) -> Result<()> {
         Some(url) => {
             let client = redis::Client::open(url)?;
             let connection = client.get_multiplexed_async_connection().await?;
-            let xadd = post(add).with_state(connection);
+            let xadd = post(add).with_state(Adder {
+                connection,
+                replicas: peer.replicas,
+            });
             router.route(PATH, xadd)
         }
     };
@@ -85,15 +98,25 @@ struct Alert {
 }
 
 /// No credentials, no limits, no keys: parse, add, answer.
-async fn add(State(mut connection): State<MultiplexedConnection>, body: Bytes) -> StatusCode {
+async fn add(State(mut adder): State<Adder>, body: Bytes) -> StatusCode {
     match serde_json::from_slice::<Webhook>(&body) {
         Ok(webhook) => std::hint::black_box(&webhook),
         Err(_) => return StatusCode::BAD_REQUEST,
     };
     let mut command = redis::cmd("XADD");
     command.arg("plain").arg("*").arg("payload").arg(&body[..]);
-    match command.exec_async(&mut connection).await {
-        Ok(()) => StatusCode::OK,
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    let added = if adder.replicas == 0 {
+        command.exec_async(&mut adder.connection).await.is_ok()
+    } else {
+        let mut both = redis::pipe();
+        both.add_command(command).ignore();
+        both.cmd("WAIT").arg(adder.replicas).arg(1_000);
+        let reached: Result<(u32,), _> = both.query_async(&mut adder.connection).await;
+        reached.is_ok_and(|(reached,)| reached >= adder.replicas)
+    };
+    if added {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     }
 }

@@ -55,14 +55,15 @@ impl Server {
         })
     }
 
-    /// A peer: a handler that reads, or one that adds to the Redis at `url`.
-    pub(crate) async fn peer(url: Option<&str>) -> Result<Self> {
+    /// A peer: a handler that reads, or one that adds to the Redis at `url` and waits for so many
+    /// replicas.
+    pub(crate) async fn peer(url: Option<&str>, replicas: u32) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let address = ports::free()?;
         let mut command = tokio::process::Command::new(std::env::current_exe()?);
         command.args(["peer", "--listen", &address.to_string()]);
         if let Some(url) = url {
-            command.args(["--redis", url]);
+            command.args(["--redis", url, "--replicas", &replicas.to_string()]);
         }
         let mut process = Process::start("peer", folder.path(), &mut command)?;
         let ready = format!("http://{address}/readyz");

@@ -5,12 +5,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::{Value, json};
 use tests::nightshift::Install;
-use tests::ports;
 use tests::process::Process;
-use tests::wait::until;
+use tests::storm::{TEN_THOUSAND, drained, start_roles};
 
 use crate::Bench;
 use crate::backend::{Backend, Flush, Running};
@@ -19,12 +16,6 @@ use crate::sample::median;
 use crate::site;
 
 const NAME: &str = "storm";
-/// Groups of Alertmanager, each with one cause.
-const GROUPS: usize = 200;
-/// Alerts of each group.
-const ALERTS: usize = 50;
-/// Bodies under way at once.
-const SENDERS: usize = 8;
 /// Longest storm.
 const DRAINED_WITHIN: Duration = Duration::from_mins(5);
 /// What is started, and with how many dispatchers; none: everything in one process.
@@ -79,19 +70,16 @@ fn figures_of(
     alone: Option<f64>,
 ) -> Result<Vec<Figure>> {
     #[allow(clippy::cast_precision_loss, reason = "ten thousand")]
-    let alerts = (GROUPS * ALERTS) as f64;
+    let alerts = (TEN_THOUSAND.groups * TEN_THOUSAND.alerts) as f64;
     let figure = |what, value, unit| Figure::new(NAME, name, what, (value, unit));
     let drained = median(took.iter().map(|took| took.drained));
     let stored = median(took.iter().map(|took| took.stored));
+    let out = figure("10,000 alerts drained, 200 reports out", drained, "s");
     let mut figures = vec![
         figure("10,000 alerts stored", stored, "s"),
         match (dispatchers, alone) {
-            (Some(2..), Some(alone)) => figure("200 reports out", drained, "s").beside(
-                "1 dispatcher",
-                alone,
-                drained / alone,
-            ),
-            _ => figure("200 reports out", drained, "s"),
+            (Some(2..), Some(alone)) => out.beside("1 dispatcher", alone, drained / alone),
+            _ => out,
         },
         figure("time an alert", drained * 1000.0 / alerts, "ms"),
     ];
@@ -110,11 +98,8 @@ fn figures_of(
             "redis" => "peak memory, redis",
             _ => "peak memory, everything",
         };
-        figures.push(
-            figure(what, peak, "MiB")
-                .beside("limit", limit, peak / limit)
-                .at_most(limit),
-        );
+        let figure = figure(what, peak, "MiB").beside("limit", limit, peak / limit);
+        figures.push(figure.at_most(limit));
     }
     Ok(figures)
 }
@@ -139,75 +124,31 @@ async fn storm(dispatchers: Option<usize>) -> Result<Took> {
     };
     let running = backend.start().await?;
     let folder = tempfile::tempdir()?;
-    let install = Install::new(folder.path(), &running.toml())?;
-    let processes = start(&install, folder.path(), dispatchers).await?;
+    let install = Install::new(folder.path(), &running.toml(folder.path())?)?;
+    let processes = match dispatchers {
+        Some(dispatchers) => start_roles(&install, folder.path(), dispatchers).await?,
+        None => vec![("up", install.start(&["up"]).await?)],
+    };
     let started = Instant::now();
-    let bodies = stream::iter(0..GROUPS).map(|group| {
-        let (install, body) = (&install, body(group));
-        async move {
-            let status = install.post(&body).await;
-            ensure!(status == Some(200), "the webhook answered {status:?}");
-            Ok(())
-        }
-    });
-    bodies.buffer_unordered(SENDERS).try_collect::<()>().await?;
+    TEN_THOUSAND.post(&install).await?;
     let stored = started.elapsed().as_secs_f64();
-    let drained = drained(&install).await;
-    let drained = drained.with_context(|| {
+    let quiet = drained(&install, DRAINED_WITHIN).await;
+    let quiet = quiet.with_context(|| {
         let tails = processes.iter().map(|(_, process)| process.log_tail());
         tails.collect::<Vec<_>>().join("\n")
     })?;
-    let drained = drained.saturating_duration_since(started).as_secs_f64();
+    let drained = started.elapsed().saturating_sub(quiet).as_secs_f64();
     let incidents = install.incidents().await.len();
+    let groups = TEN_THOUSAND.groups;
     ensure!(
-        incidents == GROUPS,
-        "{incidents} incidents of {GROUPS} groups"
+        incidents == groups,
+        "{incidents} incidents of {groups} groups"
     );
     Ok(Took {
         stored,
         drained,
         peaks: peaks(&processes, &running)?,
     })
-}
-
-/// Starts the roles, several dispatchers each with a metrics port of its own.
-async fn start(
-    install: &Install,
-    folder: &std::path::Path,
-    dispatchers: Option<usize>,
-) -> Result<Vec<(&'static str, Process)>> {
-    let Some(dispatchers) = dispatchers else {
-        return Ok(vec![("up", install.start(&["up"]).await?)]);
-    };
-    let mut processes = vec![
-        ("hook", install.start(&["hook"]).await?),
-        ("agents", install.start(&["agent", "all"]).await?),
-    ];
-    for number in 0..dispatchers {
-        let mut command = install.command(&["dispatcher"])?;
-        command.env("NIGHTSHIFT__METRICS_LISTEN", ports::free()?.to_string());
-        // Consumers are told apart by it.
-        command.env("HOSTNAME", format!("dispatcher-{number}"));
-        let process = Process::start(&format!("dispatcher-{number}"), folder, &mut command)?;
-        processes.push(("dispatcher", process));
-    }
-    Ok(processes)
-}
-
-/// When nothing waited and nothing was worked on any more.
-async fn drained(install: &Install) -> Result<Instant> {
-    let mut empty_since = None;
-    until("the end of the storm", DRAINED_WITHIN, async || {
-        let backlog = install.get("/api/v1/backlog").await?;
-        if backlog.get("total").and_then(Value::as_u64)? > 0 {
-            empty_since = None;
-            return None;
-        }
-        // Between two streams there is a moment in which neither has it.
-        let since = *empty_since.get_or_insert_with(Instant::now);
-        (since.elapsed() > Duration::from_millis(300)).then_some(since)
-    })
-    .await
 }
 
 /// The most that each role held at a time; of several dispatchers the largest.
@@ -228,32 +169,4 @@ fn peaks(
         }
     }
     Ok(peaks)
-}
-
-/// One group's body.
-fn body(group: usize) -> Value {
-    let service = format!("service-{group:03}");
-    let common = json!({
-        "alertname": "HighErrorRate", "severity": "warning", "service": service,
-        "namespace": format!("team-{}", group % 20), "cluster": "eu-1",
-    });
-    let alerts = (0..ALERTS).map(|alert| {
-        let mut labels = common.clone();
-        labels["pod"] = json!(format!("{service}-7d9c5b6f4-{alert:05}"));
-        json!({
-            "status": "firing", "labels": labels,
-            "annotations": { "summary": "Too many requests fail.", "description": "x".repeat(300) },
-            "startsAt": "2026-01-20T10:20:30.623Z", "endsAt": "0001-01-01T00:00:00Z",
-            "generatorURL": "http://prometheus.example:9090/graph?g0.expr=up",
-            "fingerprint": format!("{group:08x}{alert:08x}"),
-        })
-    });
-    json!({
-        "version": "4", "receiver": "nightshift", "status": "firing", "truncatedAlerts": 0,
-        "groupKey": format!("{{}}:{{alertname=\"HighErrorRate\", service=\"{service}\"}}"),
-        "groupLabels": { "alertname": "HighErrorRate", "service": service },
-        "commonLabels": common, "commonAnnotations": {},
-        "externalURL": "http://alertmanager.example:9093",
-        "alerts": alerts.collect::<Vec<_>>(),
-    })
 }

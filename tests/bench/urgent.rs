@@ -50,7 +50,7 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<Vec<Figure>> {
         let prometheus = Prometheus::start().await?;
         let toml = format!(
             "{}\n[agents.observability]\nprometheus_url = \"{}\"\n",
-            running.toml(),
+            running.toml(folder.path())?,
             prometheus.url
         );
         let install = Install::new(folder.path(), &toml)?;
