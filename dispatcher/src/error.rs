@@ -24,6 +24,9 @@ pub enum DispatchError {
     /// The process leaves.
     #[error("the process is shutting down; another one takes over at once")]
     Leaving,
+    /// The work is for later.
+    #[error("the work is not due yet")]
+    Early,
     /// There is no stream for work of this severity; a defect of the wiring.
     #[error("there is no lane for {0} work")]
     NoLane(Severity),
@@ -33,7 +36,7 @@ impl Classify for DispatchError {
     fn kind(&self) -> Kind {
         match self {
             Self::Unreadable(_) => Kind::Permanent,
-            Self::Answer { .. } | Self::Panic(_) | Self::NoLane(_) => Kind::Transient,
+            Self::Answer { .. } | Self::Panic(_) | Self::NoLane(_) | Self::Early => Kind::Transient,
             Self::Leaving => Kind::Cancelled,
         }
     }
@@ -45,6 +48,7 @@ impl Classify for DispatchError {
             Self::Panic(_) => Code("E-DISPATCH-003"),
             Self::Leaving => Code("E-DISPATCH-004"),
             Self::NoLane(_) => Code("E-DISPATCH-005"),
+            Self::Early => Code("E-DISPATCH-006"),
         }
     }
 }

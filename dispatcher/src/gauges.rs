@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use incident::Pace;
+
 use crate::service::Inner;
 
 impl Inner {
@@ -15,6 +17,12 @@ impl Inner {
         }
     }
 
+    /// The lane that a stream of this dispatcher is.
+    pub(crate) fn lane_of(&self, stream: &str) -> &'static str {
+        let lane = self.work.iter().find(|(_, lane)| lane.name() == stream);
+        lane.map_or(Pace::EVENTS, |(severity, _)| severity.lane())
+    }
+
     async fn measure(&self) {
         let mut ages = BTreeMap::new();
         let lanes = self
@@ -22,6 +30,15 @@ impl Inner {
             .iter()
             .map(|(severity, stream)| (Some(*severity), stream));
         for (severity, stream) in std::iter::once((None, &self.events)).chain(lanes) {
+            let lane = self.lane_of(stream.name());
+            let exchanged = tokio::select! {
+                biased;
+                () = self.shutdown.drain.wait() => return,
+                exchanged = self.paces.exchange(self.store.as_ref(), lane) => exchanged,
+            };
+            if let Err(error) = exchanged {
+                tracing::debug!(lane, %error, "cannot keep how long work takes");
+            }
             let backlog = tokio::select! {
                 biased;
                 () = self.shutdown.drain.wait() => return,
@@ -29,7 +46,8 @@ impl Inner {
             };
             match backlog {
                 Ok(backlog) => {
-                    self.figures.backlog(stream.name(), &backlog);
+                    let left = self.paces.known(lane).remaining(&backlog, Pace::usual(lane));
+                    self.gauges.set(stream.name(), lane, &backlog, left);
                     if let (Some(severity), Some(age)) = (severity, backlog.oldest_age) {
                         ages.insert(severity, age);
                     }

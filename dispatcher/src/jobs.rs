@@ -53,6 +53,8 @@ impl Inner {
     ) {
         let running = self.figures.running(hop);
         let since = self.clock.elapsed();
+        self.paces
+            .begin(self.lane_of(stream.name()), deliveries, since);
         if let Err(panic) = AssertUnwindSafe(job).catch_unwind().await {
             let error = DispatchError::Panic(panic_text(panic.as_ref()));
             tracing::error!(hop, code = %error.code(), %error, "a job panicked");
@@ -63,6 +65,7 @@ impl Inner {
         }
         let seconds = self.clock.elapsed().saturating_sub(since).as_secs_f64();
         self.figures.seconds(hop, seconds);
+        self.paces.end(deliveries);
         drop(running);
     }
 
@@ -120,7 +123,7 @@ impl Inner {
         self.settled(hop, "given_back", delivery, result);
     }
 
-    fn settled(
+    pub(crate) fn settled(
         &self,
         hop: &'static str,
         outcome: &'static str,
@@ -128,7 +131,12 @@ impl Inner {
         result: Result<(), StreamError>,
     ) {
         let outcome = match result {
-            Ok(()) => outcome,
+            Ok(()) => {
+                if matches!(outcome, "done" | "parked") {
+                    self.paces.done(delivery, self.clock.elapsed());
+                }
+                outcome
+            }
             Err(StreamError::LeaseLost { .. }) => "lost",
             Err(error) => {
                 let (entry, code) = (&delivery.key, error.code());

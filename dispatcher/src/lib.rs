@@ -7,7 +7,7 @@
 //! ids lead to the same tasks.
 //!
 //! Never: a decision about an alert or an incident, a queue in memory (what is claimed runs), a
-//! look into the store, an acknowledgement of work that was merely accepted.
+//! look at what others keep in the store, an acknowledgement of work that was merely accepted.
 #![forbid(unsafe_code)]
 
 mod call;
@@ -18,6 +18,7 @@ mod jobs;
 mod lanes;
 mod lease;
 mod metrics;
+mod pace;
 mod service;
 #[cfg(test)]
 mod tests;

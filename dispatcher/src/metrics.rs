@@ -1,8 +1,5 @@
 //! Figures of the dispatcher.
 
-use std::sync::atomic::AtomicU64;
-
-use incident::ports::Backlog;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,24 +18,11 @@ struct Hop {
     hop: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Entries {
-    stream: String,
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Whole {
-    stream: String,
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
     handled: Family<Handled, Counter>,
     seconds: Family<Hop, Histogram>,
     in_flight: Family<Hop, Gauge>,
-    backlog: Family<Entries, Gauge>,
-    oldest: Family<Whole, Gauge<f64, AtomicU64>>,
 }
 
 impl Figures {
@@ -60,16 +44,6 @@ impl Figures {
                 seconds,
             ),
             in_flight: metrics.register("in_flight", "Jobs that run now", Family::default()),
-            backlog: metrics.register(
-                "backlog",
-                "Entries of a stream: waiting, claimed, dead. Scaling looks at waiting + claimed",
-                Family::default(),
-            ),
-            oldest: metrics.register(
-                "oldest_age_seconds",
-                "Age of the oldest entry that is not done",
-                Family::default(),
-            ),
         }
     }
 
@@ -86,28 +60,6 @@ impl Figures {
         let gauge = self.in_flight.get_or_create(&Hop { hop }).clone();
         gauge.inc();
         Running(gauge)
-    }
-
-    pub(crate) fn backlog(&self, stream: &str, backlog: &Backlog) {
-        let states = [
-            ("waiting", backlog.waiting),
-            ("claimed", backlog.claimed),
-            ("dead", backlog.dead),
-        ];
-        for (state, entries) in states {
-            let labels = Entries {
-                stream: stream.to_owned(),
-                state,
-            };
-            let entries = i64::try_from(entries).unwrap_or(i64::MAX);
-            self.backlog.get_or_create(&labels).set(entries);
-        }
-        let age = backlog.oldest_age.unwrap_or_default().as_secs_f64();
-        self.oldest
-            .get_or_create(&Whole {
-                stream: stream.to_owned(),
-            })
-            .set(age);
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use incident::Severity;
-use incident::ports::{Agent, Cancel as _, Clock, Entropy, Progress, Stream};
+use incident::ports::{Agent, Cancel as _, Clock, Entropy, Progress, Store, Stream};
+use runtime::backlog::Gauges;
 use runtime::telemetry::Metrics;
 use runtime::{Shutdown, Supervisor, TaskKind};
 
 use crate::config::Config;
 use crate::metrics::Figures;
+use crate::pace::Paces;
 
 /// What the dispatcher works with.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub struct Deps {
     pub events: Arc<dyn Stream>,
     /// `incident:work:{lane}`; one for each severity.
     pub work: BTreeMap<Severity, Arc<dyn Stream>>,
+    /// How long work takes is kept here.
+    pub store: Arc<dyn Store>,
     /// Rules on events.
     pub triage: Arc<dyn Agent>,
     /// Does the work.
@@ -72,6 +76,9 @@ impl Dispatcher {
             shutdown: supervisor.shutdown().clone(),
             leaving_since: OnceLock::new(),
             ages: Mutex::default(),
+            store: deps.store,
+            gauges: Gauges::new(&deps.metrics),
+            paces: Paces::default(),
         });
         let (events, work, gauges) = (Arc::clone(&inner), Arc::clone(&inner), inner);
         let (for_events, for_work) = (supervisor.clone(), supervisor.clone());
@@ -103,6 +110,9 @@ pub(crate) struct Inner {
     leaving_since: OnceLock<Duration>,
     /// Age of the oldest entry of each lane, as last measured.
     pub(crate) ages: Mutex<BTreeMap<Severity, Duration>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) gauges: Gauges,
+    pub(crate) paces: Paces,
 }
 
 impl Inner {

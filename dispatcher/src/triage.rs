@@ -159,7 +159,7 @@ impl Inner {
     }
 
     /// Puts work into the lanes of its severity. Returns when all of it is durable.
-    async fn enqueue(&self, work: &[WorkItem]) -> Result<(), Verdict> {
+    pub(crate) async fn enqueue(&self, work: &[WorkItem]) -> Result<(), Verdict> {
         let mut lanes: BTreeMap<Severity, Vec<Entry>> = BTreeMap::new();
         for item in work {
             let payload = serde_json::to_vec(item)

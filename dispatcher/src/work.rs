@@ -3,22 +3,25 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use incident::message::WorkRequest;
-use incident::ports::{AgentTask, Delivery, Stream, StreamError};
-use incident::{MessageId, Severity, WorkItem};
+use incident::message::{WorkReply, WorkRequest};
+use incident::ports::{AgentError, AgentTask, Delivery, Outcome, Stream, StreamError};
+use incident::{MessageId, Severity, Step, WorkItem};
 use runtime::{Supervisor, TaskKind};
+use serde::Deserialize as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::call::End;
-use crate::error::DispatchError;
+use crate::error::{DispatchError, cause};
 use crate::jobs::Patience;
 use crate::lanes;
 use crate::lease::Leases;
 use crate::service::Inner;
-use crate::verdict::{judge, judge_error};
+use crate::verdict::{Verdict, judge, judge_error};
 
 const HOP: &str = "work";
 const SKILL: &str = "work/1";
+/// Longest time work is put off at once; clocks that disagree must not make it longer.
+const PUT_OFF_MAX: Duration = Duration::from_hours(1);
 
 /// What was claimed, and from where.
 struct Claimed {
@@ -141,7 +144,10 @@ impl Inner {
 
     async fn handle_work(&self, stream: &dyn Stream, delivery: &Delivery, leases: &Leases) {
         let task = match task(delivery) {
-            Ok(task) => task,
+            Ok((item, _)) if self.is_early(&item) => {
+                return self.put_off(stream, delivery, &item).await;
+            }
+            Ok((_, task)) => task,
             Err(error) => {
                 return self
                     .settle(HOP, stream, delivery, judge_error(&error))
@@ -159,23 +165,63 @@ impl Inner {
             end = self.call(self.orchestrator.as_ref(), task, within) => end,
         };
         match end {
-            End::Task(result) => self.settle(HOP, stream, delivery, judge(&result)).await,
+            End::Task(result) => {
+                let verdict = self.follow(&result).await;
+                self.settle(HOP, stream, delivery, verdict).await;
+            }
             End::Leaving => self.give_back(HOP, stream, delivery).await,
         }
+    }
+
+    /// What becomes of the entry, once the work that follows from it is durable.
+    async fn follow(&self, result: &Result<Outcome, AgentError>) -> Verdict {
+        let (Ok(Outcome::Completed { output }) | Ok(Outcome::InputRequired { output, .. })) =
+            result
+        else {
+            return judge(result);
+        };
+        let reply = WorkReply::deserialize(output);
+        // An older orchestrator may answer in words that we do not know: its work is done.
+        let again = reply.ok().and_then(|reply| reply.again);
+        match self.enqueue(again.as_slice()).await {
+            Ok(()) => judge(result),
+            Err(verdict) => verdict,
+        }
+    }
+
+    /// Whether the work is for later.
+    fn is_early(&self, item: &WorkItem) -> bool {
+        matches!(item.step, Step::Retry { due, .. } if due > self.clock.now())
+    }
+
+    /// Puts work back until it is due. Nobody is called and no permit is held for it.
+    async fn put_off(&self, stream: &dyn Stream, delivery: &Delivery, item: &WorkItem) {
+        let Step::Retry { due, .. } = item.step else {
+            return;
+        };
+        let wait = due.duration_since(self.clock.now());
+        let wait = Duration::try_from(wait)
+            .unwrap_or_default()
+            .min(PUT_OFF_MAX);
+        let cause = cause(&DispatchError::Early);
+        let put = || stream.retry_later(&delivery.lease, wait, &cause);
+        let result = self.trying(put).await;
+        self.settled(HOP, "put_off", delivery, result);
     }
 }
 
 /// The message id names the work and its lane: when the severity grows, the same work is called for
 /// once more, with another content and so under another name.
-fn task(delivery: &Delivery) -> Result<AgentTask, DispatchError> {
+fn task(delivery: &Delivery) -> Result<(WorkItem, AgentTask), DispatchError> {
     let bad = |error: serde_json::Error| DispatchError::Unreadable(error.to_string());
     let item: WorkItem = serde_json::from_slice(&delivery.payload).map_err(bad)?;
     let fields = [item.key().to_string(), item.severity.lane().to_owned()];
     let context = Some(item.incident.to_string());
-    Ok(AgentTask {
+    let task = AgentTask {
         message_id: MessageId::derive("work", fields.iter().map(String::as_str)),
         context,
         skill: SKILL.to_owned(),
-        input: serde_json::to_value(WorkRequest { item }).map_err(bad)?,
-    })
+        input: serde_json::to_value(WorkRequest { item: item.clone() }).map_err(bad)?,
+    };
+    Ok((item, task))
 }

@@ -324,9 +324,14 @@ pub(crate) mod keys {
         format!("pipeline/{incident}/{generation}/proposal/{digest}")
     }
 
+    /// Prefix of [`draft`].
+    pub(crate) fn drafts(incident: &IncidentId) -> String {
+        format!("pipeline/{incident}/draft/")
+    }
+
     /// Of the incident, not of the generation: the same request is the same draft.
     pub(crate) fn draft(incident: &IncidentId, request: &Digest) -> String {
-        format!("pipeline/{incident}/draft/{}", request.short(16))
+        format!("{}{}", drafts(incident), request.short(16))
     }
 
     /// Of the incident, not of the generation: a token is good once.

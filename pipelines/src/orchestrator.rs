@@ -154,6 +154,7 @@ impl Agent for Orchestrator {
         let reply = WorkReply {
             summary: ended.summary,
             awaiting_approval: ended.question.is_some(),
+            again: ended.again,
         };
         let output = serde_json::to_value(&reply)
             .map_err(|error| WorkError::Input(error.to_string()).into_agent())?;

@@ -55,6 +55,10 @@ pub struct WorkReply {
     pub summary: String,
     /// Whether a person is waited for.
     pub awaiting_approval: bool,
+    /// What is to be done later: it is work of its own, put into its lane before this work counts as
+    /// done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<WorkItem>,
 }
 
 /// Ask a specialist for what it can observe about an incident.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -21,6 +22,13 @@ pub enum Step {
     },
     /// The alerts resolved: close the report.
     Close,
+    /// Something outside (a channel, a remote) was not there: it is tried again.
+    Retry {
+        /// Counts the rounds of one generation.
+        round: u32,
+        /// Not before this. Whoever carries the work waits; it is no part of the key.
+        due: Timestamp,
+    },
 }
 
 impl fmt::Display for Step {
@@ -29,6 +37,7 @@ impl fmt::Display for Step {
             Self::Investigate => "investigate",
             Self::Decide { .. } => "decide",
             Self::Close => "close",
+            Self::Retry { .. } => "retry",
         })
     }
 }
@@ -51,13 +60,14 @@ impl WorkItem {
     /// Idempotency key: the same work appended twice is stored once. The lane is not part of it.
     pub fn key(&self) -> Digest {
         let (generation, step) = (self.generation.to_string(), self.step.to_string());
-        let nonce = match &self.step {
-            Step::Decide { nonce } => nonce.as_str(),
-            Step::Investigate | Step::Close => "",
+        let which = match &self.step {
+            Step::Decide { nonce } => nonce.clone(),
+            Step::Retry { round, .. } => round.to_string(),
+            Step::Investigate | Step::Close => String::new(),
         };
         Digest::of_fields(
             "work/1",
-            [self.incident.as_str(), &generation, &step, nonce],
+            [self.incident.as_str(), &generation, &step, &which],
         )
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use incident::Severity::{Critical, Warning};
 use incident::error::Kind;
 use incident::ports::{AgentError, Entry, Outcome, Stream as _};
+use incident::{Step, WorkItem};
 use runtime::SeededEntropy;
 use runtime::config::{Section as _, Span};
 
@@ -160,6 +161,49 @@ fn an_agent_that_is_away_costs_no_attempt() {
             text.contains(r#"dispatch_handled_total{hop="work",outcome="done"} 1"#),
             "{text}"
         );
+        assert!(!text.contains(r#"outcome="retried""#), "{text}");
+    });
+}
+
+/// What is to be done later is durable before the work that asks for it is done, and waits without a
+/// call until it is due.
+#[test]
+fn work_for_later_is_work_of_its_own() {
+    run(async {
+        let world = World::new();
+        let clock = std::sync::Arc::clone(&world.clock);
+        world.orchestrator.plan(move |item, _| {
+            let round = match item.step {
+                Step::Retry { due, .. } if due > clock.now() => panic!("called too early"),
+                Step::Retry { round, .. } => round,
+                _ => 0,
+            };
+            let again = (round < 3).then(|| WorkItem {
+                step: Step::Retry {
+                    round: round + 1,
+                    due: clock.now() + jiff::SignedDuration::from_mins(7),
+                },
+                ..item.clone()
+            });
+            Plan {
+                result: Ok(round == 0),
+                again,
+                ..Plan::good(1)
+            }
+        });
+        world.add_work(Warning, [String::from("w")]).await;
+        let supervisor = world.start(Config::default());
+        world.until_idle().await;
+        supervisor.drain(Duration::from_secs(5)).await;
+        assert_eq!(lock(&world.orchestrator.log).completed.len(), 4);
+        assert_eq!(world.dead().await, []);
+        assert!(world.clock.elapsed() >= Duration::from_mins(21));
+        let text = world.metrics.render();
+        for (outcome, times) in [("parked", 1), ("done", 3), ("put_off", 3)] {
+            let line =
+                format!("dispatch_handled_total{{hop=\"work\",outcome=\"{outcome}\"}} {times}");
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
         assert!(!text.contains(r#"outcome="retried""#), "{text}");
     });
 }

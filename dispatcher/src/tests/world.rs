@@ -18,7 +18,7 @@ use incident::{
 use jiff::Timestamp;
 use runtime::telemetry::Metrics;
 use runtime::testing::TestClock;
-use runtime::testing::memory::MemoryStream;
+use runtime::testing::memory::{MemoryStore, MemoryStream};
 use runtime::{CancelToken, SeededEntropy, Shutdown, Supervisor};
 
 use crate::{Config, Deps, Dispatcher};
@@ -283,6 +283,8 @@ pub(super) fn item(incident: &IncidentId, severity: Severity) -> WorkItem {
 pub(super) struct Plan {
     pub(super) takes: Duration,
     pub(super) result: Result<bool, AgentError>,
+    /// What the reply asks for later.
+    pub(super) again: Option<WorkItem>,
 }
 
 impl Plan {
@@ -290,6 +292,7 @@ impl Plan {
         Self {
             takes: Duration::from_secs(secs),
             result: Ok(false),
+            again: None,
         }
     }
 
@@ -297,6 +300,7 @@ impl Plan {
         Self {
             takes: Duration::from_secs(1),
             result: Err(error),
+            again: None,
         }
     }
 }
@@ -397,6 +401,7 @@ impl Agent for FakeOrchestrator {
         let reply = WorkReply {
             summary: String::from("done"),
             awaiting_approval,
+            again: plan.again,
         };
         let output = serde_json::to_value(reply).unwrap();
         Ok(if awaiting_approval {
@@ -419,6 +424,7 @@ pub(super) struct World {
     pub(super) triage: Arc<FakeTriage>,
     pub(super) orchestrator: Arc<FakeOrchestrator>,
     pub(super) metrics: Metrics,
+    pub(super) store: MemoryStore,
     broken: Broken,
     seed: u64,
 }
@@ -503,6 +509,7 @@ impl World {
         };
         let deps = Deps {
             events: self.events.clone(),
+            store: Arc::new(self.store.clone()),
             work: self.lanes.iter().map(lane).collect(),
             triage: self.triage.clone(),
             orchestrator: self.orchestrator.clone(),

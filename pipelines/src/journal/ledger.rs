@@ -64,6 +64,23 @@ impl Reader {
         decode(key, &found.value).map(Some)
     }
 
+    /// The values under `prefix`, at most `limit`.
+    pub(crate) async fn list<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<T>, WorkError> {
+        let list = || self.store.list(prefix, None, limit);
+        let found = Policy::BACKEND
+            .run(&self.cx, self.entropy.as_ref(), list)
+            .await?;
+        let mut values = found.iter();
+        values.try_fold(Vec::new(), |mut read, (key, found)| {
+            read.push(decode(key, &found.value)?);
+            Ok(read)
+        })
+    }
+
     /// The head of one generation, without any claim to it.
     pub(crate) async fn head(
         &self,

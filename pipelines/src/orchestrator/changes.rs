@@ -11,13 +11,16 @@ use super::run::{Run, line};
 use crate::journal::{ChangeState, OpenDraft, Part, keys};
 use crate::reporting;
 
+/// Drafts of one incident that are looked at: one for each change that was ever proposed.
+const DRAFTS_MAX: usize = 64;
+
 impl Run<'_> {
     /// Finds out what the change would do and makes it a proposal, or says why there is none.
     pub(super) async fn preview(&mut self) -> Result<(), WorkError> {
         let findings = self.journal().findings.clone();
         let Some(request) = findings.and_then(|findings| findings.culprit) else {
             let why = "no change stands out as the cause".to_owned();
-            return self.settle(ChangeState::None { why }, "none").await;
+            return self.settle_without(why, "none").await;
         };
         let Some(forge) = self.o.forge.clone() else {
             let why = format!(
@@ -139,7 +142,29 @@ impl Run<'_> {
             }
             _ => "the alerts resolved before a change was proposed".to_owned(),
         };
-        self.settle(ChangeState::None { why }, "withdrawn").await
+        self.settle_without(why, "withdrawn").await
+    }
+
+    /// There is no change, unless a draft of an earlier generation is open: then that one is.
+    async fn settle_without(
+        &mut self,
+        why: String,
+        outcome: &'static str,
+    ) -> Result<(), WorkError> {
+        let (id, reader) = (&self.incident.id, self.ledger.reader());
+        let drafts: Vec<OpenDraft> = reader.list(&keys::drafts(id), DRAFTS_MAX).await?;
+        let newest = drafts.into_iter().max_by_key(|open| open.draft.opened_at);
+        match newest {
+            None => self.settle(ChangeState::None { why }, outcome).await,
+            Some(open) => {
+                let state = ChangeState::Opened {
+                    digest: open.proposal.digest(),
+                    request: open.proposal.request.key(),
+                    checked: false,
+                };
+                self.settle(state, "carried_over").await
+            }
+        }
     }
 
     /// Opens the draft: intent, look, act, record.

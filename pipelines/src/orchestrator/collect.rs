@@ -1,5 +1,6 @@
 //! Asking the specialists, in parallel, each within its share of the deadline.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +38,25 @@ impl Run<'_> {
             let (cx, entropy) = (self.cx.clone(), self.o.entropy.clone());
             asks.push(ask(name, asked, share, cx, entropy));
         }
-        while let Some((name, result)) = asks.next().await {
-            self.record_reply(name, result).await?;
+        let mut done = VecDeque::new();
+        loop {
+            let next = match done.pop_front() {
+                Some(next) => Some(next),
+                None => asks.next().await,
+            };
+            let Some((name, result)) = next else {
+                return Ok(());
+            };
+            let mut record = std::pin::pin!(self.record_reply(name, result));
+            // The others are listened to meanwhile: a slow store must not use up their time.
+            loop {
+                tokio::select! {
+                    biased;
+                    recorded = &mut record => { recorded?; break; }
+                    Some(more) = asks.next() => done.push_back(more),
+                }
+            }
         }
-        Ok(())
     }
 
     /// The time the specialists have from now on. Runs that go on have the rest of what was planned,

@@ -1,5 +1,6 @@
 //! Telling people: the first message, the report, the end. Intent before, result after.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -199,10 +200,26 @@ impl Run<'_> {
         for job in jobs {
             attempts.push(attempt(job, &notice, timeout, self.cx.clone()));
         }
-        while let Some((job, result)) = attempts.next().await {
-            self.record_told(round, &job, result).await?;
+        let mut done = VecDeque::new();
+        loop {
+            let next = match done.pop_front() {
+                Some(next) => Some(next),
+                None => attempts.next().await,
+            };
+            let Some((job, result)) = next else {
+                return Ok(());
+            };
+            let mut record = std::pin::pin!(self.record_told(round, &job, result));
+            // The other attempts go on meanwhile: one that is left alone while the store takes its
+            // time would act when everybody else counts it as over.
+            loop {
+                tokio::select! {
+                    biased;
+                    recorded = &mut record => { recorded?; break; }
+                    Some(more) = attempts.next() => done.push_back(more),
+                }
+            }
         }
-        Ok(())
     }
 
     async fn record_told(
@@ -327,6 +344,14 @@ async fn look_and_tell(
         maybe_repeat,
         ..notice.clone()
     };
+    // Who was stopped in between must not act now: the attempt counts as over, and somebody else may
+    // have looked since.
+    if cx.remaining().is_zero() {
+        return Err(NotifyError::Unreachable {
+            notifier: job.channel.clone(),
+            why: "its time was over before it was sent".to_owned(),
+        });
+    }
     let receipt = match known {
         Some(receipt) => notifier.update(receipt, notice, cx).await?,
         None => notifier.post(notice, cx).await?,

@@ -22,6 +22,8 @@ pub(super) struct Ended {
     pub(super) summary: String,
     /// What a person is asked.
     pub(super) question: Option<String>,
+    /// What is to be done later.
+    pub(super) again: Option<WorkItem>,
 }
 
 /// What one run holds.
@@ -42,6 +44,7 @@ impl Orchestrator {
             Err(WorkError::Overtaken { by }) => Ok(Ended {
                 summary: format!("nothing to do: the incident opened again as generation {by}"),
                 question: None,
+                again: None,
             }),
             other => other,
         }
@@ -85,7 +88,7 @@ impl Orchestrator {
             return Ok(None);
         };
         let note = match &item.step {
-            Step::Investigate => None,
+            Step::Investigate | Step::Retry { .. } => None,
             Step::Close if journal.closing.is_some() => None,
             Step::Decide { nonce } if journal.decisions.contains_key(nonce) => {
                 journal.decisions.get(nonce).cloned()
@@ -164,7 +167,7 @@ impl Run<'_> {
     /// Adds what the work says to the journal; returns what is to be said about it.
     async fn take_in(&mut self, item: &WorkItem) -> Result<Option<String>, WorkError> {
         match &item.step {
-            Step::Investigate => Ok(None),
+            Step::Investigate | Step::Retry { .. } => Ok(None),
             Step::Decide { nonce } => self.decide(nonce).await,
             Step::Close if self.journal().closing.is_some() => Ok(None),
             Step::Close => {
@@ -301,5 +304,9 @@ fn ended(journal: &Journal, rest: Rest, note: Option<String>) -> Ended {
             journal.incident
         )
     });
-    Ended { summary, question }
+    Ended {
+        summary,
+        question,
+        again: None,
+    }
 }
