@@ -46,7 +46,10 @@ impl Inner {
             };
             match backlog {
                 Ok(backlog) => {
-                    let left = self.paces.known(lane).remaining(&backlog, Pace::usual(lane));
+                    let left = self
+                        .paces
+                        .known(lane)
+                        .remaining(&backlog, Pace::usual(lane));
                     self.gauges.set(stream.name(), lane, &backlog, left);
                     if let (Some(severity), Some(age)) = (severity, backlog.oldest_age) {
                         ages.insert(severity, age);

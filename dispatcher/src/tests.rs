@@ -4,4 +4,5 @@
 mod crash;
 mod hops;
 mod order;
+mod pace;
 mod world;

@@ -43,6 +43,11 @@ pub fn report(id: &IncidentId) -> String {
     format!("{REPORTS}{id}")
 }
 
+/// How long work of one lane takes ([`crate::Pace`]); written by the dispatchers.
+pub fn pace(lane: &str) -> String {
+    format!("pace/{lane}")
+}
+
 /// A person's decision ([`crate::ApprovalToken`]); written once by the hook when it arrives.
 pub fn decision(id: &IncidentId, proposal_short: &str) -> String {
     format!("decision/{id}/{proposal_short}")

@@ -21,6 +21,7 @@ pub mod incident;
 pub mod keys;
 pub mod message;
 pub mod order;
+pub mod pace;
 pub mod ports;
 pub mod proposal;
 pub mod report;
@@ -39,6 +40,7 @@ pub use evidence::{Evidence, EvidenceId, Fact, Gap, Observation, Series, SeriesR
 pub use ids::{EventKey, Fingerprint, GroupKey, IncidentId, MessageId, TaskId};
 pub use incident::{Incident, IncidentStatus, Subject};
 pub use order::{Order, SignedOrder};
+pub use pace::Pace;
 pub use ports::{Cx, Forge, Notifier, Store, Stream};
 pub use proposal::{DraftPr, Proposal};
 pub use report::Report;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alertmanager;
+pub mod backlog;
 pub mod clock;
 pub mod config;
 pub mod entropy;
@@ -13,6 +14,7 @@ pub mod git;
 pub mod http;
 pub mod retry;
 pub mod shutdown;
+pub mod slots;
 pub mod task;
 pub mod telemetry;
 pub mod testing;

@@ -1,5 +1,7 @@
 //! Logs and metrics. Logs go to standard error, metrics to whoever asks `/metrics`.
 
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,27 +61,51 @@ pub fn init_logs(filter: &str, format: LogFormat) {
 
 /// The metrics of one process; cheap to clone. All names get the prefix `nightshift_`.
 #[derive(Clone)]
-pub struct Metrics(Arc<Mutex<Registry>>);
+pub struct Metrics(Arc<Mutex<Registered>>);
+
+struct Registered {
+    registry: Registry,
+    /// Metrics that several rooms of one process set, by name.
+    shared: BTreeMap<String, Box<dyn Any + Send>>,
+}
 
 impl Metrics {
     /// No metrics yet.
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Registry::with_prefix("nightshift"))))
+        Self(Arc::new(Mutex::new(Registered {
+            registry: Registry::with_prefix("nightshift"),
+            shared: BTreeMap::new(),
+        })))
     }
 
     /// Adds `metric` under `name` (without prefix; counters get `_total` by themselves) and returns
     /// it for use.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
-        let mut registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register(name, help, metric.clone());
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.registry.register(name, help, metric.clone());
+        metric
+    }
+
+    /// The metric that was added under `name` before by this method, or a new one: for what several
+    /// roles of one process tell.
+    pub fn share<M: Metric + Clone + Default>(&self, name: &str, help: &str) -> M {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = held.shared.get(name);
+        if let Some(known) = known.and_then(|known| known.downcast_ref::<M>()) {
+            return known.clone();
+        }
+        let metric = M::default();
+        held.registry.register(name, help, metric.clone());
+        held.shared
+            .insert(name.to_owned(), Box::new(metric.clone()));
         metric
     }
 
     /// OpenMetrics text.
     pub fn render(&self) -> String {
-        let registry = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        match prometheus_client::encoding::text::encode(&mut text, &held.registry) {
             Ok(()) => text,
             Err(fmt::Error) => String::from("# EOF\n"),
         }

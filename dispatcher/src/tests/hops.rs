@@ -484,10 +484,12 @@ fn backlog_and_age_are_measured() {
         let mut lines: Vec<&str> = text.lines().filter(of_lane).collect();
         lines.sort_unstable();
         insta::assert_snapshot!(lines.join("\n"), @r#"
-        nightshift_backlog{stream="incident:work:warning",state="claimed"} 3
-        nightshift_backlog{stream="incident:work:warning",state="dead"} 0
-        nightshift_backlog{stream="incident:work:warning",state="waiting"} 7
-        nightshift_oldest_age_seconds{stream="incident:work:warning"} 15.0
+        nightshift_backlog_entries{stream="incident:work:warning",lane="warning",state="claimed"} 3
+        nightshift_backlog_entries{stream="incident:work:warning",lane="warning",state="dead"} 0
+        nightshift_backlog_entries{stream="incident:work:warning",lane="warning",state="waiting"} 7
+        nightshift_backlog_work_seconds{stream="incident:work:warning",lane="warning"} 510.0
+        nightshift_backlog{stream="incident:work:warning",lane="warning"} 10
+        nightshift_oldest_age_seconds{stream="incident:work:warning",lane="warning"} 15.0
         "#);
         supervisor.shutdown().abort.cancel();
         supervisor.drain(Duration::ZERO).await;

@@ -473,6 +473,7 @@ impl World {
             triage: Arc::new(triage),
             orchestrator: Arc::new(orchestrator),
             metrics: Metrics::new(),
+            store: MemoryStore::new(Arc::clone(&clock)),
             broken,
             clock,
             trap,

@@ -249,6 +249,7 @@ impl Ground {
     async fn dispatcher(&self, progress: Arc<dyn Progress>) -> Result<Dispatcher> {
         let deps = dispatcher::Deps {
             events: self.stream(keys::EVENTS).await?,
+            store: self.bus.store(),
             work: self.lanes().await?,
             triage: self.remote(agent::TRIAGE)?,
             orchestrator: self.remote(agent::ORCHESTRATOR)?,
