@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 
 /// Longest wait for the server to answer after its start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Lines of the log shown when something went wrong.
+const LOG_LINES: usize = 60;
 /// Its own configuration file.
 const FILE: &str = "redis.conf";
 /// Starts before giving up: somebody else may take the port first.
@@ -102,6 +104,14 @@ impl RedisServer {
     /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.path().join("redis.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
+        format!("--- {} ---\n{}", self.address, tail.join("\n"))
     }
 
     /// One field of what `INFO <section>` says.

@@ -56,16 +56,25 @@ impl Failure {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        let text = error.to_string();
-        let code = error.code().unwrap_or_default();
-        let refused = matches!(
+        let (mut text, lost) = (
+            error.to_string(),
+            error.is_io_error() || error.is_unrecoverable_error(),
+        );
+        let mut refused = matches!(
             error.kind(),
             ErrorKind::AuthenticationFailed
                 | ErrorKind::InvalidClientConfig
                 | ErrorKind::Server(ServerErrorKind::NoPerm)
-        ) || matches!(code, "NOAUTH" | "WRONGPASS" | "NOPERM")
-            || text.contains("refused to switch database");
-        let moved = error.is_io_error() || error.is_unrecoverable_error() || MOVED.contains(&code);
+        ) || text.contains("refused to switch database");
+        let mut moved = lost;
+        // The server's own words, also where several commands were sent at once.
+        let said = error.into_server_errors();
+        for (_, said) in said.iter().flat_map(|all| all.iter()) {
+            let code = said.code();
+            refused |= matches!(code, "NOAUTH" | "WRONGPASS" | "NOPERM");
+            moved |= MOVED.contains(&code);
+            text = format!("{code} {}", said.details().unwrap_or_default());
+        }
         Self {
             error: text,
             refused,

@@ -160,10 +160,9 @@ impl Masters {
         let mut connection = connect(info, bound, bound).await?;
         let answer: Result<[Value; 2], _> = question.query_async(&mut connection).await;
         let [first, second] = answer.map_err(|error| {
-            let unknown = error.to_string().contains("No such master");
             let failure = Failure::from(error);
             Failure {
-                refused: failure.refused || unknown,
+                refused: failure.refused || failure.error.contains("No such master"),
                 ..failure
             }
         })?;
