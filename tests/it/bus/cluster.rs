@@ -25,10 +25,10 @@ async fn a_frozen_node_that_comes_back_is_not_believed() -> Check {
     let old = servers.master()?;
     servers.servers[old].freeze()?;
     servers.another_master(old).await?;
-    servers.followed(1).await?;
+    servers.settled(1).await?;
     writers.recovered().await?;
     servers.servers[old].thaw()?;
-    servers.followed(2).await?;
+    servers.settled(2).await?;
     writers.more().await?;
     writers.audit().await.with_context(|| servers.logs())
 }
@@ -64,7 +64,7 @@ async fn without_a_replica_nothing_counts_as_stored() -> Check {
     }
     is_short(&open, &stream, "2").await?;
     servers.servers[3].restart().await?;
-    servers.followed(1).await?;
+    servers.settled(1).await?;
     ensure!(stream.append(vec![entry("2")]).await? == [Appended::Duplicate]);
     let keys = servers.servers[0].cli(0, &["KEYS", "*"])?;
     let strange = keys.lines().find(|key| !key.starts_with("{nightshift}:"));

@@ -19,11 +19,11 @@ async fn a_killed_master_takes_nothing_with_it() -> Check {
     let old = servers.master()?;
     servers.servers[old].kill()?;
     servers.another_master(old).await?;
-    servers.followed(1).await?;
+    servers.settled(1).await?;
     writers.recovered().await?;
     // It comes up as a master that nobody follows, until the sentinels see it.
     servers.servers[old].restart().await?;
-    servers.followed(2).await?;
+    servers.settled(2).await?;
     writers.more().await?;
     writers.audit().await.with_context(|| servers.logs())
 }
@@ -46,7 +46,7 @@ async fn a_frozen_master_that_comes_back_is_not_believed() -> Check {
     let old = servers.master()?;
     servers.servers[old].freeze()?;
     servers.another_master(old).await?;
-    servers.followed(1).await?;
+    servers.settled(1).await?;
     writers.recovered().await?;
     // For some seconds there are two who say that they are master.
     servers.servers[old].thaw()?;
@@ -62,7 +62,7 @@ async fn a_frozen_master_that_comes_back_is_not_believed() -> Check {
     .await?;
     ensure!(stream.append(vec![entry("after")]).await? == [Appended::Duplicate]);
     writers.more().await?;
-    servers.followed(2).await?;
+    servers.settled(2).await?;
     writers.more().await?;
     writers.audit().await?;
     idle.close().await;
@@ -82,7 +82,7 @@ async fn without_a_replica_nothing_counts_as_stored() -> Check {
     is_short(&open, &stream, "2").await?;
     ensure!(stream.ack(&held[0].lease).await.is_err());
     servers.servers[1].restart().await?;
-    servers.followed(1).await?;
+    servers.settled(1).await?;
     ensure!(stream.append(vec![entry("2")]).await? == [Appended::Duplicate]);
     // It was never handed out, so this is the first time.
     let claimed = stream.claim(9, Duration::ZERO).await?;

@@ -130,11 +130,19 @@ impl Cluster {
         .await
     }
 
+    /// Waits until `count` replicas follow `server`.
+    ///
+    /// # Errors
+    /// They do not, in time.
+    pub async fn followed(&self, server: usize, count: usize) -> anyhow::Result<()> {
+        has_replicas(&self.servers[server], count).await
+    }
+
     /// Waits until `count` replicas follow whoever has our keys then.
     ///
     /// # Errors
     /// They do not, in time.
-    pub async fn followed(&self, count: usize) -> anyhow::Result<()> {
+    pub async fn settled(&self, count: usize) -> anyhow::Result<()> {
         until("the replicas follow", PATIENCE, async || {
             let master = self.master().ok()?;
             (replicas_of(&self.servers[master]) >= count).then_some(())
@@ -155,11 +163,11 @@ impl Cluster {
     /// There is none in time.
     pub async fn fail_over(&mut self) -> anyhow::Result<()> {
         let old = self.master()?;
-        self.followed(2).await?;
+        self.settled(2).await?;
         self.servers[old].kill()?;
         self.another_master(old).await?;
         self.servers[old].restart().await?;
-        self.followed(1).await
+        self.settled(1).await
     }
 
     /// Moves the slot with our keys to another master, while it is used.

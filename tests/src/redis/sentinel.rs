@@ -128,11 +128,19 @@ impl Sentinels {
         .await
     }
 
+    /// Waits until `count` replicas follow `server`.
+    ///
+    /// # Errors
+    /// They do not, in time.
+    pub async fn followed(&self, server: usize, count: usize) -> anyhow::Result<()> {
+        has_replicas(&self.servers[server], count).await
+    }
+
     /// Waits until `count` replicas follow whoever is master then.
     ///
     /// # Errors
     /// They do not, in time.
-    pub async fn followed(&self, count: usize) -> anyhow::Result<()> {
+    pub async fn settled(&self, count: usize) -> anyhow::Result<()> {
         until("the replicas follow", PATIENCE, async || {
             let master = self.master().ok()?;
             (replicas_of(&self.servers[master]) >= count).then_some(())
@@ -151,7 +159,7 @@ impl Sentinels {
         self.servers[old].kill()?;
         self.another_master(old).await?;
         self.servers[old].restart().await?;
-        self.followed(1).await
+        self.settled(1).await
     }
 }
 
