@@ -9,6 +9,7 @@
 )]
 
 pub mod agent;
+mod shared;
 pub mod store;
 pub mod stream;
 
@@ -22,6 +23,8 @@ use runtime::config::Span;
 use runtime::testing::memory::{MemoryStore, MemoryStream};
 use runtime::{Shutdown, Supervisor, SystemClock};
 
+pub use self::shared::{Hold, cluster, sentinel};
+use crate::nats::NatsServer;
 use crate::redis::RedisServer;
 
 /// The stream that the suites use.
@@ -38,6 +41,22 @@ pub enum Kind {
     Embedded,
     /// A real Redis that flushes every write.
     Redis,
+    /// Real Redis servers behind sentinels.
+    Sentinel,
+    /// A real Redis Cluster.
+    Cluster,
+    /// A real NATS server with JetStream.
+    Nats,
+}
+
+impl Kind {
+    /// `span`, or longer where every write waits for several servers: time for a handful of them.
+    pub fn handful(self, span: Duration) -> Duration {
+        match self {
+            Self::Memory | Self::Embedded | Self::Redis | Self::Nats => span,
+            Self::Sentinel | Self::Cluster => span * 6,
+        }
+    }
 }
 
 /// What a test needs to be different from usual.
@@ -86,6 +105,8 @@ enum Place {
     Memory(MemoryStream, MemoryStore),
     Embedded(tempfile::TempDir, Open),
     Redis(RedisServer, Open),
+    Shared(shared::Servers, bus::Config, Open),
+    Nats(NatsServer, Open),
 }
 
 /// An open bus and what keeps its tasks.
@@ -137,6 +158,18 @@ pub fn redis(server: &RedisServer, rules: Rules) -> bus::Config {
     }
 }
 
+/// The configuration of a bus on `server`.
+pub fn nats(server: &NatsServer, rules: Rules) -> bus::Config {
+    bus::Config {
+        kind: bus::Kind::Nats,
+        nats: bus::NatsConfig {
+            addresses: vec![server.url()],
+            ..bus::NatsConfig::default()
+        },
+        ..embedded("", rules)
+    }
+}
+
 impl Peer {
     /// Starts an empty one.
     pub async fn start(kind: Kind, rules: Rules) -> anyhow::Result<Self> {
@@ -161,6 +194,17 @@ impl Peer {
                 let open = Open::new(&redis(&server, rules)).await?;
                 Place::Redis(server, open)
             }
+            Kind::Sentinel | Kind::Cluster => {
+                let servers = shared::Servers::of(kind).await?;
+                let config = servers.config(rules).await;
+                let open = Open::new(&config).await?;
+                Place::Shared(servers, config, open)
+            }
+            Kind::Nats => {
+                let server = NatsServer::start().await?;
+                let open = Open::new(&nats(&server, rules)).await?;
+                Place::Nats(server, open)
+            }
         };
         Ok(Self {
             kind,
@@ -174,9 +218,10 @@ impl Peer {
     pub async fn stream(&self, consumer: &str) -> anyhow::Result<Arc<dyn Stream>> {
         Ok(match &self.place {
             Place::Memory(stream, _) => Arc::new(stream.clone()),
-            Place::Embedded(_, open) | Place::Redis(_, open) => {
-                open.bus.stream(STREAM, consumer).await?
-            }
+            Place::Embedded(_, open)
+            | Place::Redis(_, open)
+            | Place::Shared(_, _, open)
+            | Place::Nats(_, open) => open.bus.stream(STREAM, consumer).await?,
         })
     }
 
@@ -184,7 +229,10 @@ impl Peer {
     pub fn store(&self) -> Arc<dyn Store> {
         match &self.place {
             Place::Memory(_, store) => Arc::new(store.clone()),
-            Place::Embedded(_, open) | Place::Redis(_, open) => open.bus.store(),
+            Place::Embedded(_, open)
+            | Place::Redis(_, open)
+            | Place::Shared(_, _, open)
+            | Place::Nats(_, open) => open.bus.store(),
         }
     }
 
@@ -202,6 +250,17 @@ impl Peer {
                 server.kill()?;
                 server.restart().await?;
                 *open = Open::new(&redis(server, self.rules)).await?;
+            }
+            Place::Shared(servers, config, open) => {
+                open.close().await;
+                servers.restart().await?;
+                *open = Open::new(config).await?;
+            }
+            Place::Nats(server, open) => {
+                open.close().await;
+                server.kill()?;
+                server.restart().await?;
+                *open = Open::new(&nats(server, self.rules)).await?;
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod fakes;
 pub mod fleet;
 pub mod load;
+pub mod nats;
 pub mod nightshift;
 pub mod ports;
 pub mod process;

@@ -7,10 +7,11 @@ use anyhow::Result;
 use crate::run::{is_installed, run};
 
 /// Programs from Debian's packages: (program, package).
-const DEBIAN: [(&str, &str); 5] = [
+const DEBIAN: [(&str, &str); 6] = [
     ("git", "git"),
     ("faketime", "faketime"),
     ("redis-server", "redis-server"),
+    ("nats-server", "nats-server"),
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
 ];

@@ -1,4 +1,4 @@
-//! The bus: one door to the embedded log and to Redis.
+//! The bus: one door to the embedded log, to Redis and to NATS.
 
 use std::sync::Arc;
 
@@ -6,8 +6,10 @@ use incident::ports::{Clock, Store, StoreError, Stream};
 use runtime::Supervisor;
 
 use crate::config::{Config, Kind};
+use crate::durability::Finding;
 use crate::embedded::Log;
 use crate::error::OpenError;
+use crate::nats;
 use crate::redis::Server;
 
 /// Streams and a store, open. Cheap to clone.
@@ -18,10 +20,11 @@ pub struct Bus(Backend);
 enum Backend {
     Embedded(Arc<Log>),
     Redis(Arc<Server>),
+    Nats(Arc<nats::Server>),
 }
 
 impl Bus {
-    /// Opens the bus. A Redis that cannot be reached yet is no error: calls fail as unavailable
+    /// Opens the bus. A server that cannot be reached yet is no error: calls fail as unavailable
     /// until it is. The housekeeping tasks run under `supervisor` and end when it drains; streams
     /// and store go on working until [`Bus::close`].
     ///
@@ -37,6 +40,7 @@ impl Bus {
             Kind::Redis | Kind::Sentinel | Kind::Cluster => {
                 Backend::Redis(Server::open(config, clock, supervisor).await?)
             }
+            Kind::Nats => Backend::Nats(nats::Server::open(config, clock, supervisor).await?),
         };
         Ok(Self(backend))
     }
@@ -58,6 +62,7 @@ impl Bus {
         Ok(match &self.0 {
             Backend::Embedded(log) => log.stream(name),
             Backend::Redis(server) => server.stream(name, consumer).await,
+            Backend::Nats(server) => server.stream(name, consumer).await,
         })
     }
 
@@ -66,6 +71,7 @@ impl Bus {
         match &self.0 {
             Backend::Embedded(log) => log.store(),
             Backend::Redis(server) => server.store(),
+            Backend::Nats(server) => server.store(),
         }
     }
 
@@ -78,6 +84,17 @@ impl Bus {
         match &self.0 {
             Backend::Embedded(log) => log.check().await,
             Backend::Redis(server) => server.check().await,
+            Backend::Nats(server) => server.check().await,
+        }
+    }
+
+    /// What the configuration asks for against what the servers really do.
+    pub async fn durability(&self) -> Vec<Finding> {
+        match &self.0 {
+            Backend::Embedded(_) => vec![Finding::good("every write is flushed to the disk first")],
+            Backend::Redis(server) => server.durability().await,
+            // What it needs is made with its streams.
+            Backend::Nats(_) => Vec::new(),
         }
     }
 
@@ -87,6 +104,7 @@ impl Bus {
         match &self.0 {
             Backend::Embedded(log) => log.close().await,
             Backend::Redis(server) => server.close(),
+            Backend::Nats(server) => server.close().await,
         }
     }
 }

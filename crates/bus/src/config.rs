@@ -7,6 +7,8 @@ use runtime::config::{ByteSize, Problem, Section, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::nats::NatsConfig;
+
 pub use crate::redis::config::{Cluster, Durability, Sentinel};
 
 /// Where streams and the store live.
@@ -22,13 +24,16 @@ pub enum Kind {
     Sentinel,
     /// A Redis Cluster. All keys are in one slot, so it adds availability, not throughput.
     Cluster,
+    /// NATS servers (2.9 or newer) with JetStream that several processes share.
+    Nats,
 }
 
 /// Settings of the bus. Every process of one installation must use the same ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `embedded` (one process), or `redis`, `sentinel`, `cluster` (several processes share the work).
+    /// `embedded` (one process), or `redis`, `sentinel`, `cluster`, `nats` (several processes share
+    /// the work).
     pub kind: Kind,
     /// Folder of the embedded log; made if it is missing. What it holds is the only copy.
     pub data_dir: PathBuf,
@@ -91,6 +96,8 @@ pub struct Config {
     pub sweep_rows: usize,
     /// How long a Redis consumer without work is kept before its name is forgotten.
     pub consumer_idle: Span,
+    /// Settings of the bus on NATS.
+    pub nats: NatsConfig,
 }
 
 impl Default for Config {
@@ -123,6 +130,7 @@ impl Default for Config {
             sweep: Span::secs(5),
             sweep_rows: 256,
             consumer_idle: Span::secs(3600),
+            nats: NatsConfig::default(),
         }
     }
 }
@@ -162,6 +170,9 @@ impl Section for Config {
             problem("data_dir", what, "Name a folder on a disk that lasts");
         }
         crate::redis::config::check(self, &mut problem);
+        if self.kind == Kind::Nats {
+            self.nats.check(&format!("{path}.nats"), problems);
+        }
     }
 }
 

@@ -40,6 +40,9 @@ pub enum OpenError {
     /// Redis answers but refuses us, or is too old.
     #[error("redis refuses: {0}")]
     Refused(String),
+    /// NATS cannot be used as configured: it refuses us, is too old or has no JetStream.
+    #[error("nats cannot be used: {0}")]
+    Nats(String),
     /// The name of a stream or consumer cannot be used.
     #[error("{name:?} cannot name a stream or consumer: give 1 to 128 printable characters")]
     Name {
@@ -61,6 +64,7 @@ impl Classify for OpenError {
             Self::Address(_) => Code("E-BUS-004"),
             Self::Refused(_) => Code("E-BUS-005"),
             Self::Name { .. } => Code("E-BUS-006"),
+            Self::Nats(_) => Code("E-BUS-007"),
         }
     }
 }
