@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sim::SimArgs;
+
 /// Takes the night shift: Alertmanager's webhook goes in, a short cited report and a draft pull
 /// request come out.
 #[derive(Debug, Parser)]
@@ -57,13 +59,16 @@ pub(crate) enum Command {
     Approve(DecisionArgs),
     /// Reject the proposed change of an incident
     Reject(DecisionArgs),
-    /// Run the main job on a small made-up world, with nothing installed
-    Drill(DrillArgs),
     /// Look at what was given up, and try it again or throw it away
     Dlq {
         #[command(subcommand)]
         action: DlqAction,
     },
+    /// Run the main job on a small made-up world, with nothing installed
+    Drill(DrillArgs),
+    /// Live through simulated nights in which everything fails
+    #[command(hide = true)]
+    Sim(SimArgs),
     /// Check what this installation stands on: bus, Prometheus, repositories, channels, permissions
     Doctor,
     /// Check, print or describe the configuration
@@ -130,11 +135,6 @@ pub(crate) struct DecisionArgs {
     pub(crate) yes: bool,
 }
 
-#[derive(Debug, Clone, Args)]
-pub(crate) struct DrillArgs {
-    /// What happened in the made-up world
-    #[arg(long, value_enum, default_value_t = Story::BadChange)]
-    pub(crate) story: Story,
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqAction {
     /// List dead letters with the reason, oldest first
@@ -219,6 +219,11 @@ pub(crate) struct DlqOrderArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DrillArgs {
+    /// What happened in the made-up world
+    #[arg(long, value_enum, default_value_t = Story::BadChange)]
+    pub(crate) story: Story,
     /// Keep the world (repository, data, HTML report) in this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,

@@ -17,6 +17,7 @@ mod drill;
 mod output;
 mod roles;
 mod settings;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,9 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Sim(options) = &cli.command {
+        return ended(sim::run(options));
+    }
     runtime::http::install_tls();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -45,7 +49,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli)) {
+    ended(runtime.block_on(run(cli)))
+}
+
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
         Ok(code) => code,
         Err(error) if error.is::<Closed>() => ExitCode::SUCCESS,
         Err(error) => {
@@ -77,6 +85,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Incidents { action } => command::incidents::run(&settings, action).await,
         Command::Explain { fingerprint } => command::explain::run(&settings, &fingerprint).await,
+        Command::Dlq { action } => command::dlq::run(&settings, action).await,
         Command::Approve(decision) => command::decide::approve(&settings, decision).await,
         Command::Reject(decision) => command::decide::reject(&settings, decision).await,
         Command::Doctor => command::doctor::run(&settings).await,
@@ -85,7 +94,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         | Command::Dispatcher
         | Command::Agent { .. }
         | Command::Drill(_)
-        Command::Dlq { action } => command::dlq::run(&settings, action).await,
+        | Command::Sim(_)
         | Command::Config { .. } => unreachable!("dealt with above"),
     }
 }
