@@ -61,6 +61,8 @@ pub struct Config {
     pub scan_max: usize,
     /// When Alertmanager's own view is compared with what is stored.
     pub reconcile: crate::reconcile::Config,
+    /// How many dispatchers are asked for.
+    pub scaling: crate::scaling::Config,
 }
 
 impl Default for Config {
@@ -87,6 +89,7 @@ impl Default for Config {
             page_max: 200,
             scan_max: 10_000,
             reconcile: crate::reconcile::Config::default(),
+            scaling: crate::scaling::Config::default(),
         }
     }
 }
@@ -152,6 +155,7 @@ impl Section for Config {
         self.check_sizes(&at, problems);
         self.check_spans(&at, problems);
         self.reconcile.check(&at("reconcile"), problems);
+        self.scaling.check(&at("scaling"), problems);
     }
 }
 

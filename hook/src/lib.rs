@@ -22,6 +22,7 @@ mod metrics;
 mod payload;
 mod reconcile;
 mod refusal;
+pub mod scaling;
 mod state;
 mod webhook;
 

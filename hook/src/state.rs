@@ -12,6 +12,7 @@ use incident::ports::{Clock, Cx};
 use incident::{ApprovalKey, Report, Severity, Store, Stream};
 use jiff::Timestamp;
 use runtime::alertmanager::Alertmanager;
+use runtime::backlog::Gauges;
 use runtime::config::Span;
 use runtime::telemetry::Metrics;
 use runtime::{CancelToken, Supervisor, TaskKind};
@@ -113,9 +114,13 @@ impl Hook {
         }))
     }
 
-    /// Starts what the hook does by itself, under `supervisor`: comparing Alertmanager's own view
-    /// with what is stored. It ends at the drain stage.
+    /// Starts what the hook does by itself, under `supervisor`: measuring the backlog, and comparing
+    /// Alertmanager's own view with what is stored. Both end at the drain stage.
     pub fn start(&self, supervisor: &Supervisor) {
+        let gauges = Gauges::new(&self.0.deps.metrics);
+        let drain = supervisor.shutdown().drain.clone();
+        let measuring = api::backlog::serve_gauges(self.clone(), gauges, drain);
+        supervisor.spawn(TaskKind::Work, "backlog", measuring);
         let Some(alertmanager) = self.0.deps.alertmanager.clone() else {
             tracing::info!(
                 "alertmanager.urls is empty: an alert whose notification is lost stays unknown"
@@ -203,6 +208,10 @@ impl Hook {
 
     pub(crate) fn approval_key(&self) -> Option<&ApprovalKey> {
         self.0.deps.approval_key.as_ref()
+    }
+
+    pub(crate) fn capacity(&self) -> Capacity {
+        self.0.deps.capacity
     }
 
     pub(crate) fn cut_short(&self) -> &CutShort {

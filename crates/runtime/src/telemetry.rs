@@ -81,31 +81,31 @@ impl Metrics {
     /// Adds `metric` under `name` (without prefix; counters get `_total` by themselves) and returns
     /// it for use.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.registry.register(name, help, metric.clone());
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.registry.register(name, help, metric.clone());
         metric
     }
 
     /// The metric that was added under `name` before by this method, or a new one: for what several
     /// roles of one process tell.
     pub fn share<M: Metric + Clone + Default>(&self, name: &str, help: &str) -> M {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = held.shared.get(name);
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = inner.shared.get(name);
         if let Some(known) = known.and_then(|known| known.downcast_ref::<M>()) {
             return known.clone();
         }
         let metric = M::default();
-        held.registry.register(name, help, metric.clone());
-        held.shared
+        inner.registry.register(name, help, metric.clone());
+        inner.shared
             .insert(name.to_owned(), Box::new(metric.clone()));
         metric
     }
 
     /// OpenMetrics text.
     pub fn render(&self) -> String {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        match prometheus_client::encoding::text::encode(&mut text, &held.registry) {
+        match prometheus_client::encoding::text::encode(&mut text, &inner.registry) {
             Ok(()) => text,
             Err(fmt::Error) => String::from("# EOF\n"),
         }

@@ -1,9 +1,13 @@
 //! Who gets in, and what is said about readiness.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Request;
 use axum::http::request::Builder;
 use hook::{Auth, Config};
+use incident::ports::{Cause, Entry, Stream as _};
+use serde_json::json;
 
 use crate::faulty::Fault;
 use crate::world::{World, alert, body};
@@ -177,8 +181,35 @@ async fn backlog_is_never_a_wrong_zero() {
     assert_eq!(answer["streams"]["events"]["stream"], "incident:events");
     assert_eq!(answer["streams"]["events"]["oldest_age_s"], 3.0);
     assert_eq!(answer["streams"]["critical"]["total"], 0);
+    assert_eq!((&answer["want"], &answer["late"]), (&json!(1), &json!(false)));
     for fault in [Fault::Unavailable, Fault::Hang] {
         world.critical.set(fault);
         assert_eq!(world.get("/api/v1/backlog").await.status, 503, "{fault:?}");
     }
+}
+
+/// What is claimed counts, whoever claimed it and whether they live; what was given up does not.
+#[tokio::test(start_paused = true)]
+async fn want_counts_what_nobody_lives_to_finish() {
+    let world = World::new();
+    let entries = (0..6).map(|n| Entry {
+        key: format!("work-{n}"),
+        payload: Vec::new(),
+    });
+    let stored = world.critical.append(entries.collect()).await;
+    stored.expect("it is up");
+    let claimed = world.critical.claim(4, Duration::ZERO).await;
+    let claimed = claimed.expect("it is up");
+    let cause = Cause {
+        code: String::from("E-TEST-001"),
+        text: String::from("given up"),
+    };
+    let buried = world.critical.bury(&claimed[0].lease, &cause).await;
+    buried.expect("it is held");
+    // Long after the leases have ended.
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    let answer = world.get("/api/v1/backlog").await.json();
+    let numbers = ["dead", "total", "in_flight", "want", "late", "work_s"];
+    let told = numbers.map(|name| format!("{name}={}", answer[name])).join(" ");
+    insta::assert_snapshot!(told, @"dead=1 total=5 in_flight=3 want=7 late=true work_s=210.0");
 }
