@@ -16,6 +16,7 @@ mod append;
 mod bell;
 pub(crate) mod config;
 mod durable;
+mod facts;
 mod link;
 mod master;
 mod reply;
@@ -33,10 +34,12 @@ use runtime::{Supervisor, TaskKind};
 use tokio::sync::OnceCell;
 
 use self::bell::Bell;
+use self::facts::{Asked, Facts};
 use self::link::{Failure, Link};
 use self::scripts::Scripts;
 use self::stream::{Names, RedisStream};
 use crate::config::Config;
+use crate::durability::{Finding, Grade};
 use crate::error::OpenError;
 
 /// Oldest server that has what the scripts need.
@@ -98,23 +101,14 @@ impl Server {
                 return Ok(());
             }
         }
-        // A user may well work with streams without being allowed to ask for this.
-        let info = match self
-            .link
-            .command(redis::cmd("INFO").arg("everything"))
-            .await
-        {
-            Ok(info) => reply::text(info).unwrap_or_default(),
+        let facts = match Facts::ask(&self.link).await {
+            Ok(facts) => facts,
             Err(Failure { error, .. }) => {
                 tracing::warn!(%error, "redis does not tell its version and settings");
                 return Ok(());
             }
         };
-        let field = |name: &str| {
-            let line = info.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|rest| rest.strip_prefix(':')).map(str::trim)
-        };
-        let version = field("redis_version").unwrap_or("unknown");
+        let version = facts.version.as_deref().unwrap_or("unknown");
         let major = version
             .split('.')
             .next()
@@ -124,18 +118,26 @@ impl Server {
                 "it is version {version}, {VERSION_MIN}.0 or newer is needed"
             )));
         }
-        if field("aof_enabled") == Some("0") {
-            tracing::warn!(
-                "redis keeps no append-only file: what was acknowledged is lost when it crashes; \
-                 set appendonly yes and appendfsync always"
-            );
-        }
-        if field("maxmemory_policy").is_some_and(|policy| policy != "noeviction") {
-            tracing::warn!(
-                "redis may evict keys when memory is short; set maxmemory-policy noeviction"
-            );
+        for finding in facts.against(Asked::of(&self.config)) {
+            if finding.grade > Grade::Good {
+                tracing::warn!(
+                    finding = finding.text,
+                    "redis can lose what it acknowledged"
+                );
+            }
         }
         Ok(())
+    }
+
+    /// What is asked for against what the servers do.
+    pub(crate) async fn durability(self: &Arc<Self>) -> Vec<Finding> {
+        let asked = Asked::of(&self.config);
+        match Facts::ask(&self.link).await {
+            Ok(facts) => facts.against(asked),
+            Err(Failure { error, .. }) => vec![Finding::warning(format!(
+                "redis does not tell its settings: {error}; allow INFO and CONFIG GET"
+            ))],
+        }
     }
 
     /// Notices when the server goes, comes back or is replaced, and reconnects without waiting for a

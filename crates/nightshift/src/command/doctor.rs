@@ -47,7 +47,9 @@ pub(crate) async fn run(settings: &Settings) -> Result<ExitCode> {
         say!("{mark}  {name:<14}  {text}")
     };
     print("configuration", configuration(settings))?;
-    print("bus", storage(config, &clock).await)?;
+    for (name, outcome) in storage(config, &clock).await {
+        print(name, outcome)?;
+    }
     print("webhook", webhook(config))?;
     print("prometheus", prometheus(config).await)?;
     print("alertmanager", alertmanager(config).await)?;
@@ -71,14 +73,14 @@ fn configuration(settings: &Settings) -> Outcome {
     Outcome::Good(format!("{source} and the environment"))
 }
 
-/// Stores something. The embedded log belongs to one process: where a running Nightshift holds it,
-/// that one is asked instead.
-async fn storage(config: &Config, clock: &Arc<dyn Clock>) -> Outcome {
+/// Stores something, and holds what is asked of the bus against what its servers do. The embedded
+/// log belongs to one process: where a running Nightshift holds it, that one is asked instead.
+async fn storage(config: &Config, clock: &Arc<dyn Clock>) -> Vec<(&'static str, Outcome)> {
     let supervisor = Supervisor::new(Shutdown::new(), clock.clone());
     let bus = match Bus::open(&config.bus(), clock.clone(), &supervisor).await {
         Ok(bus) => bus,
         Err(error) if config.bus.kind == bus::Kind::Embedded => {
-            return match ready(config).await {
+            let held = match ready(config).await {
                 Ok(()) => {
                     Outcome::Good("held by the running Nightshift, which can store".to_owned())
                 }
@@ -86,16 +88,28 @@ async fn storage(config: &Config, clock: &Arc<dyn Clock>) -> Outcome {
                     "{error}; and no running Nightshift can store: {why}"
                 )),
             };
+            return vec![("bus", held)];
         }
-        Err(error) => return Outcome::Bad(error.to_string()),
+        Err(error) => return vec![("bus", Outcome::Bad(error.to_string()))],
     };
-    let stored = bus.check().await;
+    let mut outcomes = vec![(
+        "bus",
+        match bus.check().await {
+            Ok(()) => Outcome::Good("something was stored and is durable".to_owned()),
+            Err(error) => Outcome::Bad(error.to_string()),
+        },
+    )];
+    for finding in bus.durability().await {
+        let outcome = match finding.grade {
+            bus::Grade::Good => Outcome::Good(finding.text),
+            bus::Grade::Warning => Outcome::Warning(finding.text),
+            bus::Grade::Bad => Outcome::Bad(finding.text),
+        };
+        outcomes.push(("bus durability", outcome));
+    }
     supervisor.drain(Duration::from_secs(2)).await;
     bus.close().await;
-    match stored {
-        Ok(()) => Outcome::Good("something was stored and is durable".to_owned()),
-        Err(error) => Outcome::Bad(error.to_string()),
-    }
+    outcomes
 }
 
 async fn ready(config: &Config) -> Result<(), String> {
