@@ -61,9 +61,10 @@ fn wrong(field: &'static str, why: String) -> ReadError {
 impl Hook {
     /// Every stream by its short name, in the order in which they are listed.
     fn streams(&self) -> impl Iterator<Item = (&'static str, &dyn Stream)> {
-        let work = self.work().iter();
-        let work =
-            work.map(|(severity, stream): (&Severity, _)| (severity.lane(), stream.as_ref()));
+        let work = Severity::ALL.into_iter().filter_map(|severity| {
+            let stream = self.work().get(&severity)?;
+            Some((severity.lane(), stream.as_ref()))
+        });
         std::iter::once((EVENTS, self.events())).chain(work)
     }
 

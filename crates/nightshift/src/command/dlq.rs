@@ -271,7 +271,9 @@ fn report(action: Action, outcome: &Outcome, more: bool) -> Result<()> {
         Action::Redrive => "redriven",
         Action::Drop => "dropped",
     };
-    say!("{verb}: {}", print::names(&outcome.done))?;
+    if !outcome.done.is_empty() {
+        say!("{verb}: {}", print::names(&outcome.done))?;
+    }
     if !outcome.gone.is_empty() {
         let gone = print::names(&outcome.gone);
         say!("not there: {gone}; somebody redrove or dropped it before, or the name is wrong")?;
