@@ -4,7 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use incident::ports::{Clock, Lease, Stream, StreamError};
+
+/// Leases that are extended, and entries that are settled, at the same time. One after the other, a
+/// large batch would take longer than a lease where each has to wait for replicas and disks; together
+/// they wait once.
+pub(crate) const AT_ONCE: usize = 16;
 
 /// The leases of one job. A lease that is settled is let go first, and not extended after that.
 #[derive(Debug)]
@@ -68,16 +74,25 @@ impl Leases {
             let left = first.map_or(length, |until| until.saturating_sub(now));
             clock.sleep(left.min(length / 3)).await;
             let held: Vec<Held> = self.lock().values().cloned().collect();
-            for Held { lease, until } in held {
-                if self.holds(&lease) && !self.extend(stream, clock, &lease, until).await {
-                    self.lock().remove(&lease.id);
-                    tracing::warn!(stream = stream.name(), entry = lease.id, "lost a lease");
-                    if self.lock().is_empty() {
-                        return;
-                    }
+            for some in held.chunks(AT_ONCE) {
+                let kept = some.iter().map(|held| self.keep_one(stream, clock, held));
+                let lost = join_all(kept).await.contains(&false);
+                if lost && self.lock().is_empty() {
+                    return;
                 }
             }
         }
+    }
+
+    /// Extends one lease if it is still held; false if it was lost.
+    async fn keep_one(&self, stream: &dyn Stream, clock: &dyn Clock, held: &Held) -> bool {
+        let Held { lease, until } = held;
+        if !self.holds(lease) || self.extend(stream, clock, lease, *until).await {
+            return true;
+        }
+        self.lock().remove(&lease.id);
+        tracing::warn!(stream = stream.name(), entry = lease.id, "lost a lease");
+        false
     }
 
     /// Whether the lease is still ours. A stream that cannot be reached does not take it away before

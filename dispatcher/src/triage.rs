@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use incident::digest::Digest;
 use incident::error::{Classify as _, Kind};
 use incident::message::{TriageReply, TriageRequest};
@@ -15,7 +16,7 @@ use tokio::sync::Semaphore;
 use crate::call::End;
 use crate::error::DispatchError;
 use crate::jobs::Patience;
-use crate::lease::Leases;
+use crate::lease::{AT_ONCE, Leases};
 use crate::service::Inner;
 use crate::verdict::{Verdict, judge_error};
 
@@ -121,8 +122,11 @@ impl Inner {
                     requests.extend(items.into_iter().map(|item| vec![item]));
                 }
                 Some(verdict) => {
-                    for item in items {
-                        self.finish(leases, item.delivery, verdict.clone()).await;
+                    for some in items.chunks(AT_ONCE) {
+                        let ends = some
+                            .iter()
+                            .map(|item| self.finish(leases, item.delivery, verdict.clone()));
+                        join_all(ends).await;
                     }
                 }
             }
