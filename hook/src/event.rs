@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use incident::digest::Digest;
 use incident::error::{Classify, Code, Kind};
-use incident::{AlertEvent, AlertStatus, EventKey, Fingerprint, GroupKey, Untrusted};
+use incident::{AlertStatus, EventKey, Fingerprint, GroupKey};
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 
 use crate::config::Config;
 use crate::fingerprint::{as_sent, fingerprint};
@@ -136,30 +137,30 @@ impl Notes {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    fn bounded(&mut self, text: &str, bytes_max: usize) -> String {
+    fn bounded<'a>(&mut self, text: &'a str, bytes_max: usize) -> Cow<'a, str> {
         match shortened(text, bytes_max) {
             Some(short) => {
                 self.cut += 1;
-                short
+                Cow::Owned(short)
             }
-            None => text.to_owned(),
+            None => Cow::Borrowed(text),
         }
     }
 
-    fn pairs(
+    fn pairs<'a>(
         &mut self,
-        pairs: &Pairs<'_>,
+        pairs: &'a Pairs<'_>,
         (count, name_bytes, value_bytes): (usize, usize, usize),
-    ) -> BTreeMap<String, Untrusted> {
-        let mut out = BTreeMap::new();
+    ) -> Texts<'a> {
+        let mut out = Vec::with_capacity(pairs.kept.len().min(count) + 1);
         let beyond = pairs.kept.len().saturating_sub(count) as u64;
         self.left_out += pairs.left_out + beyond;
         for ((_, name), value) in pairs.kept.iter().take(count) {
             let value = match value {
-                Loose::Text(text) => Cow::Borrowed(text.as_ref()),
+                Loose::Text(text) => text.as_ref(),
                 Loose::Scalar(scalar) => {
                     self.not_text += 1;
-                    Cow::Borrowed(scalar.as_str())
+                    scalar.as_str()
                 }
                 Loose::Absent | Loose::Wrong(_) => {
                     self.not_text += 1;
@@ -167,11 +168,50 @@ impl Notes {
                 }
             };
             let name = self.bounded(name, name_bytes);
-            let value = self.bounded(&value, value_bytes);
-            out.entry(name).or_insert_with(|| Untrusted::new(value));
+            let value = self.bounded(value, value_bytes);
+            out.push((name, value));
         }
-        out
+        Texts(out)
     }
+}
+
+/// Names and values that become an object.
+#[derive(Debug, Default)]
+pub(crate) struct Texts<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl Texts<'_> {
+    /// By name, as the vocabulary keeps them. Two names can become one when they are cut; then the
+    /// more telling one stays, which came first.
+    fn in_order(mut self) -> Self {
+        self.0.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.0.dedup_by(|(later, _), (earlier, _)| later == earlier);
+        self
+    }
+}
+
+impl Serialize for Texts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// An [`incident::AlertEvent`] on its way to the stream. It has the same fields in the same order,
+/// but its texts are still those of the body: copying each of them would cost more than all checks.
+#[derive(Debug, Serialize)]
+pub(crate) struct Event<'a> {
+    pub(crate) key: EventKey,
+    group_key: Cow<'a, str>,
+    fingerprint: Fingerprint,
+    status: AlertStatus,
+    labels: Texts<'a>,
+    annotations: Texts<'a>,
+    starts_at: Timestamp,
+    ends_at: Option<Timestamp>,
+    generator_url: Cow<'a, str>,
+    receiver: Cow<'a, str>,
+    external_url: Cow<'a, str>,
+    truncated: u64,
+    received_at: Timestamp,
 }
 
 /// `text` within `bytes_max`, with a mark that keeps two texts with one beginning apart; none if it
@@ -191,11 +231,11 @@ fn shortened(text: &str, bytes_max: usize) -> Option<String> {
 }
 
 /// The event that one alert is.
-pub(crate) fn event(
-    alert: &RawAlert<'_>,
-    group: &Group,
+pub(crate) fn event<'a>(
+    alert: &'a RawAlert<'_>,
+    group: &'a Group,
     sizes: Sizes,
-) -> Result<AlertEvent, AlertError> {
+) -> Result<Event<'a>, AlertError> {
     let mut notes = Notes::default();
     let Shaped::Is(labels) = &alert.labels else {
         return Err(AlertError::Labels(found(&alert.labels)));
@@ -217,10 +257,10 @@ pub(crate) fn event(
             let kept = (sizes.annotations_max, sizes.name, sizes.annotation);
             notes.pairs(pairs, kept)
         }
-        Shaped::Absent => BTreeMap::new(),
+        Shaped::Absent => Texts::default(),
         Shaped::Wrong(_) => {
             notes.other.push("annotations were not an object");
-            BTreeMap::new()
+            Texts::default()
         }
     };
     let generator_url = alert.generator_url.text().unwrap_or_default();
@@ -229,22 +269,22 @@ pub(crate) fn event(
     let external_url = notes.bounded(&group.external_url, sizes.label);
     let group_key = notes.bounded(group.key.as_str(), sizes.label.max(1024));
     // Whoever reads a note must be able to trust that it is ours.
-    annotations.remove(NOTE);
+    annotations.0.retain(|(name, _)| name != NOTE);
     if let Some(text) = notes.text() {
-        annotations.insert(NOTE.to_owned(), Untrusted::new(text));
+        annotations.0.push((Cow::Borrowed(NOTE), Cow::Owned(text)));
     }
-    Ok(AlertEvent {
+    Ok(Event {
         key,
-        group_key: GroupKey::from_stored(group_key),
+        group_key,
         fingerprint,
         status,
-        labels,
-        annotations,
+        labels: labels.in_order(),
+        annotations: annotations.in_order(),
         starts_at,
         ends_at,
-        generator_url: Untrusted::new(generator_url),
-        receiver: Untrusted::new(receiver),
-        external_url: Untrusted::new(external_url),
+        generator_url,
+        receiver,
+        external_url,
         truncated: group.truncated,
         received_at: group.received_at,
     })
