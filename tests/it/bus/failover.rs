@@ -185,7 +185,7 @@ pub(super) async fn is_short(open: &Open, stream: &Arc<dyn Stream>, key: &str) -
         .err()
         .context("it was stored without a replica")?
         .to_string();
-    ensure!(why.contains("of 1 replicas"), "{why}");
+    ensure!(why.contains("the write reached 0 of"), "{why}");
     // The entry is there, but that is not certain: the next one who tries is not told otherwise.
     let refused = stream.append(vec![entry(key)]).await;
     ensure!(

@@ -1,6 +1,8 @@
 //! What only NATS has: a server that others look at, that delivers by itself, that goes away, freezes
 //! and comes back.
 
+mod crash;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -214,7 +214,7 @@ pub async fn fencing(kind: Kind) -> Check {
 pub async fn expiry(kind: Kind) -> Check {
     let peer = start(kind).await?;
     let store = peer.store();
-    let ttl = Duration::from_millis(300);
+    let ttl = kind.handful(Duration::from_millis(300));
     let before = peer.clock.elapsed();
     for key in ["t/1", "t/2", "t/3", "t/kept", "t/renewed"] {
         store.put(put(key, "v").ttl(ttl)).await?;

@@ -283,7 +283,9 @@ pub async fn expiry(kind: Kind) -> Check {
 
 /// A lease that is extended stays.
 pub async fn extension(kind: Kind) -> Check {
-    let lease = Duration::from_millis(1500);
+    let lease = kind
+        .handful(Duration::from_millis(500))
+        .max(Duration::from_millis(1500));
     let rules = Rules {
         lease,
         ..Rules::default()

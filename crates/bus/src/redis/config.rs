@@ -56,9 +56,11 @@ pub struct Cluster {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Durability {
-    /// Replicas that must have a write. Left out: 1 with `sentinel` and `cluster`, 0 with `redis`.
-    /// With fewer, a failover can forget what was acknowledged and hand out a fencing token twice;
-    /// with more, fewer servers may be down before nothing can be stored.
+    /// Least number of replicas that must have a write. Left out: 1 with `sentinel` and `cluster`, 0
+    /// with `redis`. Unless it is 0, `sentinel` and `cluster` wait for all replicas that are up, because
+    /// any of them may become master. With 0, a failover can forget what was acknowledged and hand out
+    /// a fencing token twice; the larger it is, the fewer servers may be down before nothing can be
+    /// stored.
     pub replicas: Option<u32>,
     /// Whether the server, and those replicas, must have written it to their disks. Needs WAITAOF
     /// (Redis 7.2); older servers can promise it for themselves only, with `appendfsync always`.

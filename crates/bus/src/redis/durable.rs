@@ -7,7 +7,7 @@
 //!
 //! One wait serves all whose answers came before it began.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -41,6 +41,8 @@ struct Round {
 /// Waits for replicas and disks.
 pub(super) struct Durable {
     replicas: u32,
+    /// Replicas that could take the master's place; none of them may lack a write.
+    heirs: AtomicU32,
     fsync: bool,
     wait: Duration,
     marker: String,
@@ -57,6 +59,7 @@ impl Durable {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             replicas: config.replicas(),
+            heirs: AtomicU32::new(0),
             fsync: config.durability.fsync,
             wait: config.durability.wait.0,
             marker: format!("{}nightshift:marker", config.redis_prefix()),
@@ -69,6 +72,19 @@ impl Durable {
             doubted: AtomicU64::new(0),
             certain: AtomicU64::new(0),
         }
+    }
+
+    /// From now on this many replicas could take the master's place.
+    pub(super) fn set_heirs(&self, heirs: u32) {
+        self.heirs.store(heirs, Ordering::SeqCst);
+    }
+
+    /// Replicas to wait for: those that are asked for, and all who could take the master's place.
+    fn wanted(&self) -> u32 {
+        if self.replicas == 0 {
+            return 0;
+        }
+        self.replicas.max(self.heirs.load(Ordering::SeqCst))
     }
 
     /// Finds out what the server at the other end can do.
@@ -162,6 +178,7 @@ impl Durable {
         means: Means,
         connection: &mut MultiplexedConnection,
     ) -> Result<(), Failure> {
+        let wanted = self.wanted();
         let ms = u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX);
         let mut round = Pipeline::new();
         round.cmd("SET").arg(&self.marker).arg(1).ignore();
@@ -176,7 +193,7 @@ impl Durable {
             Means::Replicas => round.cmd("WAIT"),
             Means::Disks => round.cmd("WAITAOF").arg(1),
         };
-        round.arg(self.replicas).arg(ms);
+        round.arg(wanted).arg(ms);
         let [answer]: [Value; 1] = round.query_async(connection).await?;
         let (local, replicas) = match means {
             Means::Disks => {
@@ -189,7 +206,7 @@ impl Durable {
             local.map_err(Failure::new)?,
             replicas.map_err(Failure::new)?,
         );
-        if local == 1 && replicas >= u64::from(self.replicas) {
+        if local == 1 && replicas >= u64::from(wanted) {
             return Ok(());
         }
         let own = if local == 1 { "" } else { ", not its own disk" };
@@ -197,8 +214,8 @@ impl Durable {
             // A master that was replaced loses its replicas first.
             moved: true,
             ..Failure::new(format!(
-                "the write reached {replicas} of {} replicas{own} within {:?}; it does not count",
-                self.replicas, self.wait
+                "the write reached {replicas} of {wanted} replicas{own} within {:?}; it does not count",
+                self.wait
             ))
         })
     }

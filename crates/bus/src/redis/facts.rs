@@ -121,9 +121,13 @@ impl Facts {
                  takes the master's place, nothing counts as stored; add a replica"
             )));
         } else if want > 0 {
-            findings.push(Finding::good(format!(
-                "a write waits for {want} of {have} replicas"
-            )));
+            findings.push(Finding::good(if asked.fails_over {
+                format!(
+                    "a write waits for all replicas that are up, {have} now, and for {want} at least"
+                )
+            } else {
+                format!("a write waits for {want} of {have} replicas")
+            }));
         } else if asked.fails_over {
             let mut text = String::from(
                 "no replica is waited for: a failover can forget what was acknowledged and hand \

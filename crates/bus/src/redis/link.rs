@@ -15,7 +15,7 @@ use redis::{Cmd, ErrorKind, RedisError, ScriptInvocation, ServerErrorKind, Value
 use tokio::sync::Mutex;
 
 use super::durable::{Durable, Means};
-use super::master::{Masters, connect};
+use super::master::{Found, Masters, connect};
 use super::reply;
 use crate::config::Config;
 use crate::error::OpenError;
@@ -164,7 +164,8 @@ impl Link {
     }
 
     async fn dial(&self, response: Duration) -> Result<(String, MultiplexedConnection), Failure> {
-        let info = self.masters.find().await?;
+        let Found { info, heirs } = self.masters.find().await?;
+        self.durable.set_heirs(heirs);
         let address = info.addr().to_string();
         let mut connection = connect(info, self.timeout, response).await?;
         if !self.masters.is_fixed() {
@@ -300,6 +301,7 @@ impl Link {
         }
         let found = within(&*self.clock, self.timeout, self.masters.find()).await;
         let found = found.ok_or_else(|| Failure::new("nobody says in time who is master"))??;
+        self.durable.set_heirs(found.heirs);
         let current = {
             let current = self.current.lock().await;
             current
@@ -308,9 +310,9 @@ impl Link {
                 .map(|line| (line.generation, line.address.clone()))
         };
         if let Some((generation, address)) = current
-            && address != found.addr().to_string()
+            && address != found.info.addr().to_string()
         {
-            tracing::info!(from = address, to = %found.addr(), "redis has another master");
+            tracing::info!(from = address, to = %found.info.addr(), "redis has another master");
             self.drop_line(generation).await;
         }
         let answer = self.command(&redis::cmd("ROLE")).await?;

@@ -3,7 +3,12 @@
 //!
 //! Several are asked at once and the newest answer counts: one that was cut off from the others may
 //! still name the old master.
+//!
+//! They also know which replicas could take the master's place. While one of them does so, the old
+//! master may live on for a moment, and the replicas that still follow it would vouch for writes that
+//! are lost with it. The one that left it does not, so all that could take its place are waited for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +54,19 @@ struct Vote {
     /// The larger, the newer.
     epoch: u64,
     node: Node,
+    /// Replicas that could take its place.
+    heirs: u32,
 }
+
+/// The master.
+pub(super) struct Found {
+    pub(super) info: ConnectionInfo,
+    /// Replicas that could take its place.
+    pub(super) heirs: u32,
+}
+
+/// How long the others may take once a majority has answered.
+const STRAGGLERS: Duration = Duration::from_millis(200);
 
 impl Masters {
     pub(super) fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
@@ -93,29 +110,38 @@ impl Masters {
     }
 
     /// Who it is now.
-    pub(super) async fn find(&self) -> Result<ConnectionInfo, Failure> {
+    pub(super) async fn find(&self) -> Result<Found, Failure> {
         if let How::Fixed(info) = &self.how {
-            return Ok(info.as_ref().clone());
+            return Ok(Found {
+                info: info.as_ref().clone(),
+                heirs: 0,
+            });
         }
+        let started = self.clock.elapsed();
         // A host that swallows packets must not use up the time for all.
         let bound = self.timeout / 3;
         let mut asking: FuturesUnordered<_> = self
             .asked
             .iter()
-            .map(|node| async move {
-                let asked = within(&*self.clock, bound, self.ask(node, bound)).await;
-                let vote = asked.unwrap_or_else(|| Err(Failure::new("no answer in time")));
-                (node, vote)
-            })
+            .map(|node| async move { (node, self.ask(node, bound).await) })
             .collect();
         let majority = self.asked.len() / 2 + 1;
         let (mut newest, mut votes): (Option<Vote>, usize) = (None, 0);
-        let (mut refused, mut why) = (true, String::new());
-        while let Some((node, vote)) = asking.next().await {
+        let (mut refused, mut why) = (true, String::from("no answer in time"));
+        loop {
+            let passed = self.clock.elapsed().saturating_sub(started);
+            let left = if votes >= majority {
+                STRAGGLERS.min(bound)
+            } else {
+                bound.saturating_sub(passed)
+            };
+            let Some(Some((node, vote))) = within(&*self.clock, left, asking.next()).await else {
+                break;
+            };
             match vote {
                 Ok(vote) => {
                     votes += 1;
-                    if newest.as_ref().is_none_or(|best| vote.epoch > best.epoch) {
+                    if newest.as_ref().is_none_or(|best| vote.beats(best)) {
                         newest = Some(vote);
                     }
                 }
@@ -124,10 +150,9 @@ impl Masters {
                     why = format!("{node}: {}", failure.error);
                 }
             }
-            if votes >= majority {
-                break;
-            }
         }
+        // Whoever did not answer at all may still say something else.
+        refused &= asking.is_empty();
         let Some(newest) = newest else {
             let error = format!("nobody says who is master; {why}");
             return Err(Failure {
@@ -135,8 +160,10 @@ impl Masters {
                 ..Failure::new(error)
             });
         };
-        let info = newest.node.info(&self.settings);
-        info.map_err(Failure::new)
+        Ok(Found {
+            info: newest.node.info(&self.settings).map_err(Failure::new)?,
+            heirs: newest.heirs,
+        })
     }
 
     async fn ask(&self, node: &Node, bound: Duration) -> Result<Vote, Failure> {
@@ -147,6 +174,7 @@ impl Masters {
                 question.cmd("SENTINEL");
                 question.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
                 question.cmd("SENTINEL").arg("MASTER").arg(master);
+                question.cmd("SENTINEL").arg("REPLICAS").arg(master);
                 settings
             }
             How::Cluster { key } => {
@@ -158,8 +186,8 @@ impl Masters {
         };
         let info = node.info(settings).map_err(Failure::new)?;
         let mut connection = connect(info, bound, bound).await?;
-        let answer: Result<[Value; 2], _> = question.query_async(&mut connection).await;
-        let [first, second] = answer.map_err(|error| {
+        let answer: Result<Value, _> = question.query_async(&mut connection).await;
+        let answer = answer.map_err(|error| {
             let failure = Failure::from(error);
             Failure {
                 refused: failure.refused || failure.error.contains("No such master"),
@@ -167,8 +195,8 @@ impl Masters {
             }
         })?;
         match &self.how {
-            How::Cluster { .. } => slot_owner(&first, second, node),
-            _ => monitored(first, second, node.tls),
+            How::Cluster { .. } => slot_owner(answer, node),
+            _ => monitored(answer, node.tls),
         }
         .map_err(Failure::new)
     }
@@ -189,8 +217,26 @@ pub(super) async fn connect(
         .await?)
 }
 
-/// What a sentinel says: the address, and what else it knows.
-fn monitored(address: Value, known: Value, tls: bool) -> Result<Vote, String> {
+impl Vote {
+    /// The newer one; of two that are as new, the one that asks for more.
+    fn beats(&self, other: &Self) -> bool {
+        (self.epoch, self.heirs) > (other.epoch, other.heirs)
+    }
+}
+
+/// Names and values in turn.
+fn fields(flat: Value) -> Result<BTreeMap<String, String>, String> {
+    let mut fields = BTreeMap::new();
+    let mut flat = reply::list(flat)?.into_iter();
+    while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+        fields.insert(reply::text(name)?, reply::text(value)?);
+    }
+    Ok(fields)
+}
+
+/// What a sentinel says: the address, what it knows of the master, what it knows of each replica.
+fn monitored(answer: Value, tls: bool) -> Result<Vote, String> {
+    let [address, master, replicas] = reply::exactly(answer)?;
     let [host, port] = reply::exactly(address)?;
     let port = reply::text(port)?;
     let node = Node {
@@ -198,35 +244,57 @@ fn monitored(address: Value, known: Value, tls: bool) -> Result<Vote, String> {
         port: port.parse().map_err(|_| format!("{port:?} is no port"))?,
         tls,
     };
-    let mut flat = reply::list(known)?.into_iter();
-    while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
-        if reply::text(name)? == "config-epoch" {
-            let epoch = reply::text(value)?.parse().map_err(|_| reply::ODD)?;
-            return Ok(Vote { epoch, node });
-        }
+    let epoch = fields(master)?
+        .get("config-epoch")
+        .and_then(|epoch| epoch.parse().ok())
+        .ok_or(reply::ODD)?;
+    let mut heirs = 0;
+    for replica in reply::list(replicas)? {
+        let replica = fields(replica)?;
+        let flags = replica.get("flags").map(String::as_str).unwrap_or_default();
+        let is_down = flags
+            .split(',')
+            .any(|flag| matches!(flag, "s_down" | "o_down" | "disconnected"));
+        // One that was master before it went away says so until it is told otherwise.
+        let follows = replica
+            .get("role-reported")
+            .is_none_or(|role| role == "slave");
+        heirs += u32::from(!is_down && follows);
     }
-    Err(reply::ODD.to_owned())
+    Ok(Vote { epoch, node, heirs })
 }
 
 /// What a node of a cluster says: the slot, and a line for each node it knows.
-fn slot_owner(slot: &Value, nodes: Value, asked: &Node) -> Result<Vote, String> {
-    let slot = reply::count(slot)?;
+fn slot_owner(answer: Value, asked: &Node) -> Result<Vote, String> {
+    let [slot, nodes] = reply::exactly(answer)?;
+    let slot = reply::count(&slot)?;
     let nodes = reply::text(nodes)?;
-    for line in nodes.lines() {
-        let fields: Vec<&str> = line.split(' ').collect();
-        let [_, address, flags, _, _, _, epoch, _, slots @ ..] = fields.as_slice() else {
+    let lines: Vec<Vec<&str>> = nodes
+        .lines()
+        .map(|line| line.split(' ').collect())
+        .collect();
+    for line in &lines {
+        let [id, address, flags, _, _, _, epoch, _, slots @ ..] = line.as_slice() else {
             continue;
         };
-        let is_master = flags.split(',').any(|flag| flag == "master");
-        if !is_master || !slots.iter().any(|range| holds(range, slot)) {
+        if !has_flag(flags, "master") || !slots.iter().any(|range| holds(range, slot)) {
             continue;
         }
+        let heirs = lines.iter().filter(|line| {
+            matches!(line.as_slice(), [_, _, flags, master, ..] if master == id
+                && has_flag(flags, "slave") && !has_flag(flags, "fail"))
+        });
         return Ok(Vote {
             epoch: epoch.parse().map_err(|_| reply::ODD)?,
             node: node_of(address, asked).ok_or_else(|| format!("{address:?} is no address"))?,
+            heirs: u32::try_from(heirs.count()).unwrap_or(u32::MAX),
         });
     }
     Err(format!("no node has slot {slot}"))
+}
+
+fn has_flag(flags: &str, flag: &str) -> bool {
+    flags.split(',').any(|found| found == flag)
 }
 
 /// Whether `range` (such as `7` or `0-5460`, but not `[7-<-id]`) holds `slot`.
@@ -268,6 +336,8 @@ mod tests {
         let nodes = "\
 a1 10.0.0.1:7000@17000 myself,master - 0 0 1 connected 0-5460 5470
 a2 10.0.0.2:7000@17000,two.example slave a1 0 0 1 connected
+a5 10.0.0.5:7000@17000 slave,fail a1 0 0 1 disconnected
+a6 10.0.0.6:7000@17000 slave,fail? a1 0 0 1 connected
 a3 10.0.0.3:7000@17000,three.example,shard-id=x master - 0 0 9 connected 5461-5469 5471-9999 [5470-<-a1]
 a4 :7000@17000 master - 0 0 2 connected 10000-16383
 ";
@@ -278,17 +348,18 @@ a4 :7000@17000 master - 0 0 2 connected 10000-16383
                 tls,
             };
             let nodes = Value::BulkString(nodes.as_bytes().to_vec());
-            let found = match slot_owner(&Value::Int(slot), nodes, &asked) {
-                Ok(vote) => format!("{} {}", vote.epoch, vote.node),
+            let answer = Value::Array(vec![Value::Int(slot), nodes]);
+            let found = match slot_owner(answer, &asked) {
+                Ok(vote) => format!("{} {} {}", vote.epoch, vote.node, vote.heirs),
                 Err(why) => why,
             };
             assert_eq!(found, expect, "{slot}");
         };
-        check(0, false, "1 10.0.0.1:7000");
-        check(5470, false, "1 10.0.0.1:7000");
-        check(5469, false, "9 10.0.0.3:7000");
-        check(5469, true, "9 three.example:7000");
-        check(16383, false, "2 seed:7000");
+        check(0, false, "1 10.0.0.1:7000 2");
+        check(5470, false, "1 10.0.0.1:7000 2");
+        check(5469, false, "9 10.0.0.3:7000 0");
+        check(5469, true, "9 three.example:7000 0");
+        check(16383, false, "2 seed:7000 0");
         check(16384, false, "no node has slot 16384");
     }
 }
