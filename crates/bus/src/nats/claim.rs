@@ -34,6 +34,14 @@ struct Pulled {
     is_cut: bool,
 }
 
+impl Pulled {
+    /// Whether the server said with the last message that there is more.
+    fn is_more(&self) -> bool {
+        let last = self.messages.last().and_then(|last| last.reply.as_deref());
+        last.is_some_and(|reply| pending(reply) > 0)
+    }
+}
+
 /// A delivery's place in the stream, from where it is to be acknowledged.
 pub(super) fn entry_id(reply: &str) -> Option<EntryId> {
     // $JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<consumer's seq>.<time>.<pending>, and newer
@@ -52,6 +60,14 @@ fn is_redelivery(reply: &str) -> bool {
     let tokens: Vec<&str> = reply.split('.').collect();
     let delivered = if tokens.len() == 9 { 4 } else { 6 };
     tokens.get(delivered) != Some(&"1")
+}
+
+/// How many entries the server had not delivered when it delivered this one.
+fn pending(reply: &str) -> u64 {
+    let tokens: Vec<&str> = reply.split('.').collect();
+    let at = if tokens.len() == 9 { 8 } else { 10 };
+    let pending = tokens.get(at).and_then(|text| text.parse().ok());
+    pending.unwrap_or_default()
 }
 
 impl JetStream {
@@ -112,11 +128,21 @@ impl JetStream {
         max: usize,
         until: Duration,
     ) -> Claimed {
+        let mut deliveries = Vec::new();
         loop {
-            let pulled = self.pull(asker, max, None).await?;
-            let is_empty = pulled.messages.is_empty();
-            let deliveries = self.admit_all(pulled).await?;
-            if !deliveries.is_empty() || asker.is_closed() {
+            let pulled = match self.pull(asker, max - deliveries.len(), None).await {
+                // What is handed out already counts more than this failing.
+                Err(_) if !deliveries.is_empty() => return Ok(deliveries),
+                pulled => pulled?,
+            };
+            // A server that was just started sometimes stops in the middle.
+            let (is_empty, is_more) = (pulled.messages.is_empty(), pulled.is_more());
+            match self.admit_all(pulled).await {
+                Err(failure) if deliveries.is_empty() => return Err(failure),
+                admitted => deliveries.extend(admitted.unwrap_or_default()),
+            }
+            let is_done = deliveries.len() >= max || is_empty || !is_more;
+            if (is_done && !deliveries.is_empty()) || asker.is_closed() {
                 return Ok(deliveries);
             }
             // If something came, but nothing of it may be handed out, there may be more behind it.

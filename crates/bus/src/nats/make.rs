@@ -139,7 +139,8 @@ pub(super) async fn consumer(server: &Server, stream: &str) -> Result<(), Failur
             "ack_policy": "explicit",
             "ack_wait": nanos(ack_wait(server)),
             "max_deliver": -1,
-            "max_ack_pending": server.config.capacity,
+            // The stream is the limit. A server that was killed may count some that are gone.
+            "max_ack_pending": -1,
             "max_waiting": server.config.nats.waiting_max,
             "replay_policy": "instant",
         },
