@@ -107,7 +107,8 @@ impl Load {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Want {
     /// Pieces of work at once.
-    pub want: u64,
+    #[serde(rename = "want")]
+    pub places: u64,
     /// What the work that is left asks for.
     pub need: f64,
     /// Claimed and not done.
@@ -141,13 +142,17 @@ pub fn want(
     });
     let most = capacity.work_max.map(whole);
     let any = events.backlog.total() + work.values().map(|load| load.backlog.total()).sum::<u64>();
-    let late_need = if late { in_flight.saturating_add(one) } else { 0 };
-    let want = ceil(need)
+    let late_need = if late {
+        in_flight.saturating_add(one)
+    } else {
+        0
+    };
+    let places = ceil(need)
         .max(in_flight)
         .max(late_need)
         .min(most.unwrap_or(u64::MAX));
     Want {
-        want: want.max(u64::from(any > 0)),
+        places: places.max(u64::from(any > 0)),
         need: (need * 100.0).round() / 100.0,
         in_flight,
         late,
@@ -155,7 +160,10 @@ pub fn want(
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "small numbers of the configuration")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "small numbers of the configuration"
+)]
 fn real(count: u64) -> f64 {
     count as f64
 }
@@ -200,7 +208,7 @@ mod tests {
             work_max,
         };
         let want = want(&load(0, 0, 0, 0), &work, capacity, &Config::default());
-        assert_eq!(want.want, expect, "{want:?}");
+        assert_eq!(want.places, expect, "{want:?}");
     }
 
     #[test]
@@ -235,7 +243,7 @@ mod tests {
             triage: 2,
             work_max: None,
         };
-        let of_events = |events: &Load| want(events, &work, capacity, &Config::default()).want;
+        let of_events = |events: &Load| want(events, &work, capacity, &Config::default()).places;
         assert_eq!(of_events(&load(0, 0, 1, 0)), 0);
         assert_eq!(of_events(&load(0, 1, 0, 0)), 1);
         // Ten minutes of events, ruled on in one: five dispatchers with two batches at once.

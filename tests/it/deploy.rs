@@ -11,3 +11,4 @@ mod keda;
 mod load;
 mod scaling;
 mod schema;
+mod served;

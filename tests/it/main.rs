@@ -3,11 +3,13 @@
 
 mod a2a;
 mod bus;
-mod crash;
+mod chaos;
 mod deploy;
 mod dlq;
 mod drill;
 mod e2e;
+mod reconcile;
+mod scalein;
 mod slack;
 mod storm;
 mod world;

@@ -196,6 +196,17 @@ impl Install {
             .map(|answer| answer.status().as_u16())
     }
 
+    /// What the hook tells of itself as metrics; none if it does not answer 2xx.
+    pub async fn metrics(&self) -> Option<String> {
+        let request = self
+            .http
+            .get(format!("{}/metrics", self.url()))
+            .bearer_auth(&self.token);
+        let answer = request.send().await.ok()?;
+        let answer = answer.status().is_success().then_some(answer)?;
+        answer.text().await.ok()
+    }
+
     /// Asks the API; none if it does not answer 2xx.
     pub async fn get(&self, path: &str) -> Option<Value> {
         let request = self

@@ -101,11 +101,13 @@ fn duplicate(facts: &Facts<'_>) -> Option<Decision> {
     facts.ruled.then_some(Decision::Again)
 }
 
-/// The same change of the same alert, sent through another route or by another Alertmanager.
+/// The same change of the same alert, sent through another route or by another Alertmanager, or read
+/// from Alertmanager's API, which cuts times to milliseconds.
 fn same_alert(facts: &Facts<'_>) -> Option<Decision> {
     let known = facts.alert?;
-    let same =
-        known.starts_at == facts.event.starts_at && known.change.status == facts.event.status;
+    let (start, other) = (known.starts_at, facts.event.starts_at);
+    let same = start.as_millisecond() == other.as_millisecond()
+        && known.change.status == facts.event.status;
     same.then(|| Decision::Suppress {
         incident: known.incident.clone(),
     })

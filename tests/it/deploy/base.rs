@@ -148,20 +148,31 @@ fn what_keda_names_is_there() {
     let port = &service["spec"]["ports"][0]["port"];
     let address = format!("nightshift-redis.{namespace}.svc:{port}");
     let config = effective(&config_map());
-    for trigger in list(&object["spec"]["triggers"]) {
+    let (want, native) = list(&object["spec"]["triggers"])
+        .split_first()
+        .expect("triggers");
+    let service = manifest(&all, "Service", "nightshift-hook");
+    let port = &service["spec"]["ports"][0]["port"];
+    let url = format!("http://nightshift-hook.{namespace}.svc:{port}/api/v1/backlog");
+    assert_eq!(want["metadata"]["url"], json!(url));
+    for trigger in native {
         assert_eq!(trigger["metadata"]["address"], json!(address));
         let index = trigger["metadata"]["databaseIndex"].as_str();
         assert_eq!(index, Some(config["bus"]["database"].to_string().as_str()));
+    }
+    // What logs in reads the Secrets that the roles read themselves.
+    let logins = manifests("deploy/keda");
+    let secret = |trigger: &Value| {
         let login = word(&trigger["authenticationRef"]["name"]);
-        let login = manifest(&manifests("deploy/keda"), "TriggerAuthentication", &login);
+        let login = manifest(&logins, "TriggerAuthentication", &login);
         let secret = &login["spec"]["secretTargetRef"][0];
+        ["parameter", "name", "key"].map(|field| word(&secret[field]))
+    };
+    assert_eq!(secret(want), ["token", "nightshift", "token"]);
+    for trigger in native {
         assert_eq!(
-            (&secret["parameter"], &secret["name"], &secret["key"]),
-            (
-                &json!("password"),
-                &json!("nightshift-redis"),
-                &json!("password")
-            )
+            secret(trigger),
+            ["password", "nightshift-redis", "password"]
         );
     }
     let at_once = &config["dispatcher"]["work"]["concurrency"];
@@ -227,6 +238,8 @@ fn probes_and_grace_fit_the_roles() {
         let workload = role(name);
         let waits = pod(&workload)["terminationGracePeriodSeconds"].as_u64();
         let waits = Duration::from_secs(waits.expect("a number"));
+        // The dispatcher gives back what does not finish, and is through with it before the end.
+        assert!(span(&config["dispatcher"]["grace"]) < grace);
         // Agents get a quarter of the grace on top, then the bus closes.
         assert!(
             waits > grace.mul_f64(1.25) + Duration::from_secs(5),

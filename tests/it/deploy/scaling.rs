@@ -1,4 +1,12 @@
-//! Why lag + pending: the same arithmetic on each signal, over measured runs and over a night.
+//! Why what the hook wants, and lag + pending behind it: the same arithmetic on each signal, over
+//! recorded runs and over a night.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hook::scaling::{Load, want};
+use incident::ports::Backlog;
+use incident::{Pace, Severity};
 
 use super::hpa::{Hpa, Rules, Step};
 
@@ -96,12 +104,198 @@ fn the_arithmetic_agrees_with_measured_runs() {
     check(&[(12.0, 1, 3), (12.0, 3, 3), (42.0, 1, 5), (0.0, 2, 1)]);
 }
 
+/// What each side of the formula says at one moment; none where it cannot be asked.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    want: Option<f64>,
+    lag: Option<f64>,
+    pending: Option<f64>,
+}
+
+impl Told {
+    /// `want ?? (lag + pending)`; none holds what runs.
+    fn formula(self) -> Option<f64> {
+        self.want.or_else(|| Some(self.lag? + self.pending?))
+    }
+}
+
+/// One moment of a recorded run: what the streams held (lag as the server told it), and how many
+/// replicas were seen at the end with the signal of that run.
+struct Moment {
+    lag: Option<f64>,
+    pending: f64,
+    /// What was really to be done.
+    backlog: f64,
+    syncs: u64,
+    seen: u32,
+}
+
+/// Runs a signal over the moments of a recorded run, by the rules under which it was recorded.
+fn replay(moments: &[Moment], signal: impl Fn(&Moment) -> Option<f64>) -> Vec<u32> {
+    let rules = Rules {
+        down_window: 15,
+        ..Rules::default_for(5.0, 1, 5)
+    };
+    let (mut hpa, mut at) = (Hpa::new(rules, 1), 0);
+    let mut seen = Vec::new();
+    for moment in moments {
+        for _ in 0..moment.syncs {
+            at += SYNC;
+            // Without a number nothing changes.
+            if let Some(metric) = signal(moment) {
+                hpa.sync(at, metric);
+            }
+        }
+        seen.push(hpa.replicas);
+    }
+    seen
+}
+
+/// The recorded runs: what was seen with the signal of that time, and what ours makes of the same
+/// moments while the hook answers and while it does not.
+#[test]
+fn recorded_runs_under_the_old_signals_and_ours() {
+    let moment = |lag: f64, pending: f64, syncs: u64, seen: u32| Moment {
+        lag: Some(lag),
+        pending,
+        backlog: lag + pending,
+        syncs,
+        seen,
+    };
+    let no_lag = |pending: f64, backlog: f64, syncs: u64, seen: u32| Moment {
+        lag: None,
+        pending,
+        backlog,
+        syncs,
+        seen,
+    };
+    // What KEDA made of the old signals: no lag was 0.
+    let lag = |m: &Moment| Some(m.lag.unwrap_or(0.0));
+    let pending = |m: &Moment| Some(m.pending);
+    // One piece of work wants one place; the hook knows it whatever the server says of its lag.
+    let ours = |m: &Moment| {
+        let told = Told {
+            want: Some(m.backlog),
+            lag: m.lag,
+            pending: Some(m.pending),
+        };
+        told.formula()
+    };
+    let without_hook = |m: &Moment| {
+        let told = Told {
+            want: None,
+            lag: m.lag,
+            pending: Some(m.pending),
+        };
+        told.formula()
+    };
+    let check = |name: &str,
+                 old: &dyn Fn(&Moment) -> Option<f64>,
+                 moments: &[Moment],
+                 expect: &[u32],
+                 expect_without: &[u32]| {
+        let seen: Vec<u32> = moments.iter().map(|m| m.seen).collect();
+        assert_eq!(replay(moments, old), seen, "{name}: as it was recorded");
+        assert_eq!(replay(moments, ours), expect, "{name}: ours");
+        let without = replay(moments, without_hook);
+        assert_eq!(without, expect_without, "{name}: ours without the hook");
+    };
+    // 40 wait and nobody reads; then one worker reads 1, 12, 23; then all it has is acknowledged.
+    let unread = [
+        moment(40.0, 0.0, 3, 1),
+        moment(39.0, 1.0, 2, 1),
+        moment(28.0, 12.0, 1, 3),
+        moment(17.0, 23.0, 1, 5),
+        moment(17.0, 0.0, 2, 1),
+    ];
+    check(
+        "S1 pending",
+        &pending,
+        &unread,
+        &[5, 5, 5, 5, 4],
+        &[5, 5, 5, 5, 4],
+    );
+    // 12 wait, then all are in flight.
+    let busy = [moment(12.0, 0.0, 1, 3), moment(0.0, 12.0, 3, 1)];
+    check("S2 lag", &lag, &busy, &[3, 3], &[3, 3]);
+    // Workers delete what they did, one is slow: the server knows no lag any more. Ours never deletes
+    // single entries; if somebody else does, the hook counts and the formula without it fails and holds.
+    let deleted = [no_lag(1.0, 37.0, 3, 1), moment(36.0, 1.0, 1, 5)];
+    check("S4 lag", &lag, &deleted, &[5, 5], &[1, 5]);
+    // The stream is gone: an empty queue for lag. Ours holds what runs where the hook is away too.
+    let gone = [moment(12.0, 0.0, 1, 3), no_lag(0.0, 12.0, 2, 1)];
+    check("S7 lag", &lag, &gone, &[3, 3], &[3, 3]);
+}
+
+/// The run that was recorded with this very formula: the endpoint says 8, then nothing, then 8 again,
+/// then it and the stream are gone.
+#[test]
+fn the_recorded_run_of_the_formula() {
+    let told = |want: Option<f64>, lag: Option<f64>| Told {
+        want,
+        lag,
+        pending: lag.map(|_| 0.0),
+    };
+    let rules = Rules {
+        down_window: 15,
+        ..Rules::default_for(5.0, 1, 5)
+    };
+    let (mut hpa, mut at) = (Hpa::new(rules, 1), 0);
+    let mut phase = |told: Told, syncs: u64| {
+        for _ in 0..syncs {
+            at += SYNC;
+            if let Some(metric) = told.formula() {
+                hpa.sync(at, metric);
+            }
+        }
+        hpa.replicas
+    };
+    assert_eq!(phase(told(Some(8.0), Some(23.0)), 2), 2);
+    // The first failures are held: only after three is the trigger left out of the formula.
+    assert_eq!(phase(told(None, None), 2), 2);
+    assert_eq!(phase(told(None, Some(23.0)), 1), 5);
+    assert_eq!(phase(told(Some(8.0), Some(23.0)), 2), 2);
+    assert_eq!(phase(told(None, None), 8), 2);
+}
+
+/// Between 0 and 1 it is KEDA that decides: active while the formula says more than 0.
+#[test]
+fn nothing_is_stranded_at_zero() {
+    let active = |told: Told| told.formula().map(|metric| metric > 0.0);
+    let told = |want: Option<f64>, lag: f64, pending: f64| Told {
+        want,
+        lag: Some(lag),
+        pending: Some(pending),
+    };
+    // The recorded run with lag alone: the event was claimed, its worker was taken away, and lag was 0
+    // for ever. Claimed by the dead, it still counts here, with the hook and without.
+    assert_eq!(active(told(Some(1.0), 0.0, 1.0)), Some(true));
+    assert_eq!(active(told(None, 0.0, 1.0)), Some(true));
+    assert_eq!(active(told(Some(0.0), 0.0, 0.0)), Some(false));
+    let unknown = Told {
+        want: None,
+        lag: None,
+        pending: Some(0.0),
+    };
+    assert_eq!(active(unknown), None, "no number is not zero");
+}
+
 /// Which number the autoscaler looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signal {
     Lag,
     Pending,
     Both,
+    /// What the hook asks for.
+    Want(Severity),
+}
+
+/// What comes in at once.
+#[derive(Debug, Clone, Copy)]
+struct Storm {
+    incidents: usize,
+    /// Seconds of work each.
+    work: u64,
 }
 
 /// What a night came to.
@@ -115,13 +309,34 @@ struct Night {
     done: Option<u64>,
 }
 
-/// 24 incidents at once, ten minutes of work each, `target` of them at a time on one replica.
-fn night(signal: Signal) -> Night {
-    const WORK: u64 = 600;
+/// What the hook asks for while so much waits and runs.
+fn wanted(lane: Severity, waiting: usize, busy: usize, storm: Storm) -> f64 {
+    let mut pace = Pace::default();
+    for _ in 0..Pace::KEPT {
+        pace.note(Duration::from_secs(storm.work));
+    }
+    let backlog = Backlog {
+        waiting: waiting as u64,
+        claimed: busy as u64,
+        ..Backlog::default()
+    };
+    let load = |lane: &str, backlog| Load::new(backlog, &pace, lane);
+    let work = BTreeMap::from([(lane, load(lane.lane(), backlog))]);
+    let capacity = hook::Capacity {
+        work: dispatcher::Config::default().work.concurrency,
+        triage: 2,
+        work_max: None,
+    };
+    let idle = load(Pace::EVENTS, Backlog::default());
+    let want = want(&idle, &work, capacity, &hook::scaling::Config::default());
+    f64::from(u32::try_from(want.places).expect("few"))
+}
+
+fn night(signal: Signal, storm: Storm) -> Night {
     let rules = Rules::of_the_manifest();
     let at_once = dispatcher::Config::default().work.concurrency;
     let mut hpa = Hpa::new(rules, 1);
-    let (mut waiting, mut busy) = (24_usize, Vec::<u64>::new());
+    let (mut waiting, mut busy) = (storm.incidents, Vec::<u64>::new());
     let mut night = Night {
         most: 1,
         disturbed: 0,
@@ -130,12 +345,13 @@ fn night(signal: Signal) -> Night {
     for sync in 1..960 {
         let at = sync * SYNC;
         busy.retain(|until| *until > at);
+        let count = |entries: usize| f64::from(u32::try_from(entries).expect("few"));
         let metric = match signal {
-            Signal::Lag => waiting,
-            Signal::Pending => busy.len(),
-            Signal::Both => waiting + busy.len(),
+            Signal::Lag => count(waiting),
+            Signal::Pending => count(busy.len()),
+            Signal::Both => count(waiting + busy.len()),
+            Signal::Want(lane) => wanted(lane, waiting, busy.len(), storm),
         };
-        let metric = f64::from(u32::try_from(metric).expect("few"));
         let capacity = hpa.sync(at, metric) as usize * at_once;
         night.most = night.most.max(hpa.replicas);
         // Who has no replica any more is handed to another one and goes on there.
@@ -146,7 +362,7 @@ fn night(signal: Signal) -> Night {
         }
         while waiting > 0 && busy.len() < capacity {
             waiting -= 1;
-            busy.push(at + WORK);
+            busy.push(at + storm.work);
         }
         if waiting == 0 && busy.is_empty() {
             night.done = Some(at / 60);
@@ -156,22 +372,42 @@ fn night(signal: Signal) -> Night {
     night
 }
 
+/// 24 incidents at once, ten minutes of work each.
+const LONG: Storm = Storm {
+    incidents: 24,
+    work: 600,
+};
+
 #[test]
-fn only_the_sum_scales_out_and_keeps_what_works() {
-    assert_eq!(
-        night(Signal::Both),
-        Night {
-            most: 5,
-            disturbed: 0,
-            done: Some(20)
-        }
-    );
+fn only_the_sum_and_what_is_wanted_scale_out_and_keep_what_works() {
+    let whole = Night {
+        most: 5,
+        disturbed: 0,
+        done: Some(20),
+    };
+    assert_eq!(night(Signal::Both, LONG), whole);
+    assert_eq!(night(Signal::Want(Severity::Critical), LONG), whole);
+    assert_eq!(night(Signal::Want(Severity::Warning), LONG), whole);
     // Never more than one: what a replica holds is at most its own share.
-    let pending = night(Signal::Pending);
+    let pending = night(Signal::Pending, LONG);
     assert_eq!((pending.most, pending.disturbed), (1, 0));
     assert_eq!(pending.done, Some(60));
     // Everything is handed out, so replicas that work are taken away.
-    let lag = night(Signal::Lag);
+    let lag = night(Signal::Lag, LONG);
     assert_eq!(lag.most, 5);
     assert!(lag.disturbed > 0, "{lag:?}");
+}
+
+/// Fifty pieces of little work that nobody is in a hurry for: entries alone ask for every replica.
+#[test]
+fn what_is_wanted_knows_how_long_work_takes_and_how_urgent_it_is() {
+    let quick = Storm {
+        incidents: 50,
+        work: 15,
+    };
+    assert_eq!(night(Signal::Both, quick).most, 5);
+    let want = night(Signal::Want(Severity::Info), quick);
+    assert_eq!((want.most, want.disturbed), (1, 0));
+    assert!(want.done.is_some_and(|minutes| minutes <= 15), "{want:?}");
+    assert_eq!(night(Signal::Want(Severity::Critical), quick).most, 4);
 }
