@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnosis;
+use crate::journal::Tries;
+use crate::outbox::Patience;
 
 /// How an incident is worked on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,15 +23,25 @@ pub struct Config {
     pub announce_timeout: Span,
     /// How long one specialist may take. What it has not answered by then becomes a gap.
     pub specialist_timeout: Span,
-    /// How long the forge may take to say what a change would do. After that no change is proposed.
+    /// How long the forge may take to say what a change would do, each time it is asked.
     pub preview_timeout: Span,
     /// How long the forge may take to open a draft before the work is put back for later.
     pub draft_timeout: Span,
     /// How long one message to one channel may take.
     pub notify_timeout: Span,
     /// How often one message to one channel is tried, with growing waits between, before the report
-    /// stands without it.
+    /// stands without it. Between tries nothing is held: each is work of its own.
     pub notify_tries_max: u32,
+    /// Wait before something outside that failed (a message, a draft) is tried again; it doubles with
+    /// each further failure.
+    pub retry_wait_min: Span,
+    /// Longest such wait. With the defaults a remote may be away for about 40 minutes before its
+    /// draft is given up.
+    pub retry_wait_max: Span,
+    /// How long an attempt whose answer was lost is left alone before the outside is asked whether it
+    /// got through: a channel may take so long to show what it was sent. Too short, and a message may
+    /// come twice.
+    pub settle: Span,
     /// Time kept free at the end of every deadline for writing the report.
     pub reserve: Span,
     /// What specialists get at least when an interrupted investigation is taken up again after its
@@ -76,8 +88,8 @@ pub struct Approval {
     pub proposals_max: u32,
     /// How many refused decisions lead to a new message each; later ones are only counted.
     pub refusals_max: u32,
-    /// How many runs try to open an approved draft before the report says it failed. Below the
-    /// deliveries after which the stream gives work up, so that the report can say it.
+    /// How often the forge is asked what a change would do, and then to open its draft, with growing
+    /// waits between, before the report says that it failed.
     pub draft_tries_max: u32,
 }
 
@@ -90,7 +102,10 @@ impl Default for Config {
             preview_timeout: Span::secs(30),
             draft_timeout: Span::secs(60),
             notify_timeout: Span::secs(10),
-            notify_tries_max: 6,
+            notify_tries_max: 12,
+            retry_wait_min: Span::secs(2),
+            retry_wait_max: Span::secs(10 * 60),
+            settle: Span::secs(2),
             reserve: Span::secs(10),
             resume_least: Span::secs(30),
             resumes_max: 3,
@@ -115,7 +130,7 @@ impl Default for Approval {
             late_max: Span::secs(15 * 60),
             proposals_max: 5,
             refusals_max: 5,
-            draft_tries_max: 4,
+            draft_tries_max: 12,
         }
     }
 }
@@ -170,6 +185,13 @@ impl Section for Config {
                 at(field, "it is zero".to_owned(), "Write at least 1.");
             }
         }
+        if self.retry_wait_min > self.retry_wait_max {
+            at(
+                "retry_wait_min",
+                format!("{} is more than retry_wait_max", self.retry_wait_min),
+                "Choose at most retry_wait_max.",
+            );
+        }
         if self.evidence_bytes_max > EVIDENCE_BYTES_MAX {
             at(
                 "evidence_bytes_max",
@@ -185,7 +207,25 @@ impl Section for Config {
 }
 
 impl Config {
-    fn spans(&self) -> [(&'static str, Span); 12] {
+    /// How often each effect is tried.
+    pub(crate) fn tries(&self) -> Tries {
+        Tries {
+            notify: self.notify_tries_max,
+            draft: self.approval.draft_tries_max,
+        }
+    }
+
+    /// The patience with an effect whose attempts take at most `timeout`.
+    pub(crate) fn patience(&self, timeout: Span) -> Patience {
+        Patience {
+            timeout: timeout.0,
+            wait_min: self.retry_wait_min.0,
+            wait_max: self.retry_wait_max.0,
+            settle: self.settle.0,
+        }
+    }
+
+    fn spans(&self) -> [(&'static str, Span); 15] {
         [
             ("report_within", self.report_within),
             ("announce_timeout", self.announce_timeout),
@@ -193,6 +233,9 @@ impl Config {
             ("preview_timeout", self.preview_timeout),
             ("draft_timeout", self.draft_timeout),
             ("notify_timeout", self.notify_timeout),
+            ("retry_wait_min", self.retry_wait_min),
+            ("retry_wait_max", self.retry_wait_max),
+            ("settle", self.settle),
             ("reserve", self.reserve),
             ("resume_least", self.resume_least),
             ("lookback", self.lookback),

@@ -31,6 +31,8 @@ use incident::{ApprovalToken, Diagnosis, DraftPr, Evidence, IncidentId, Proposal
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::outbox::Entry;
+
 /// Version of the head's shape; an older program refuses a newer journal instead of guessing.
 pub(crate) const SCHEMA: u32 = 1;
 
@@ -75,47 +77,22 @@ pub(crate) struct Journal {
     pub(crate) told: BTreeMap<String, Post>,
     /// The newest message of each channel, to edit.
     pub(crate) receipts: BTreeMap<String, Receipt>,
+    /// Keys of messages whose fate was never found out, by channel: one of them may be there to edit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) doubts: BTreeMap<String, Vec<Digest>>,
+    /// The newest round of retries that began.
+    #[serde(default)]
+    pub(crate) retries: u32,
     pub(crate) moments: Vec<Moment>,
 }
 
 /// One message to one channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Post {
-    /// The notice's key.
-    pub(crate) key: Digest,
     /// The report's revision it tells of.
     pub(crate) revision: u32,
-    /// How often it was tried.
-    pub(crate) tries: u32,
-    pub(crate) at: Timestamp,
     #[serde(flatten)]
-    pub(crate) state: PostState,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub(crate) enum PostState {
-    /// About to be posted. Found at the start of a step it means that an earlier run stopped in
-    /// between: whether people have read the message is not known.
-    Intended {
-        /// When that attempt is over for certain.
-        over_by: Timestamp,
-    },
-    /// People can read it.
-    Posted {
-        /// It may stand there twice.
-        maybe_repeat: bool,
-    },
-    /// The channel did not take it.
-    Failed {
-        why: String,
-        /// Trying again will not help.
-        lasting: bool,
-        /// It may have got through all the same.
-        unsure: bool,
-        /// When another try may begin.
-        retry_at: Timestamp,
-    },
+    pub(crate) entry: Entry,
 }
 
 /// The time the specialists have. Kept, because runs that keep taking the incident over from each
@@ -173,6 +150,14 @@ pub(crate) enum ChangeState {
     None { why: String },
     /// There is one and it cannot be made.
     Failed { why: String },
+    /// There is one, and the forge could not say yet what it would do.
+    Delayed {
+        why: String,
+        /// How often the forge was asked.
+        tries: u32,
+        /// When it is asked again.
+        retry_at: Timestamp,
+    },
     /// A proposal lies in its part; a person or the policy has the word.
     Proposed {
         digest: Digest,
@@ -184,8 +169,9 @@ pub(crate) enum ChangeState {
         digest: Digest,
         /// A person's leave; none where policy gives it.
         token: Option<Box<ApprovalToken>>,
-        /// Attempts begun. One that is recorded and not followed by a result may have got through.
-        tries: u32,
+        /// None until it is first tried.
+        #[serde(default)]
+        entry: Option<Entry>,
     },
     /// A person said no.
     Rejected { digest: Digest, by: String },
@@ -205,6 +191,9 @@ pub(crate) struct Written {
     pub(crate) revision: u32,
     pub(crate) at: Timestamp,
     pub(crate) face: Face,
+    /// The timeline has grown since, by what people need not be told.
+    #[serde(default)]
+    pub(crate) is_stale: bool,
 }
 
 /// What a reader of the report would see changed: when it differs from the written one, the report
@@ -252,6 +241,31 @@ impl Journal {
         });
     }
 
+    /// Adds a line about what became of a message; a report that is out already is written again.
+    pub(crate) fn note_late(&mut self, at: Timestamp, text: String, max: usize) {
+        self.note(at, text, max);
+        if let Some(written) = &mut self.report {
+            written.is_stale = true;
+        }
+    }
+
+    /// When something outside is tried again, the earliest first.
+    pub(crate) fn due_later(&self, patience: Tries) -> Option<Timestamp> {
+        let written = self.report.as_ref().map(|written| written.revision);
+        let posts = self.channels.iter().filter_map(|channel| {
+            let post = self.told_of(channel, written?)?;
+            post.entry.later(patience.notify)
+        });
+        let change = match &self.change {
+            ChangeState::Delayed { retry_at, .. } => Some(*retry_at),
+            ChangeState::Opening { entry, .. } => {
+                entry.as_ref().and_then(|entry| entry.later(patience.draft))
+            }
+            _ => None,
+        };
+        posts.chain(change).min()
+    }
+
     /// Where a channel's newest report message stands, if it is of the newest revision.
     pub(crate) fn told_of(&self, channel: &str, revision: u32) -> Option<&Post> {
         self.told
@@ -267,6 +281,12 @@ impl ChangeState {
         match self {
             Self::Unknown => "unknown".to_owned(),
             Self::None { .. } => "none".to_owned(),
+            Self::Delayed { .. } => "delayed".to_owned(),
+            Self::Opening {
+                digest,
+                entry: Some(entry),
+                ..
+            } if entry.failure().is_some() => of("delayed", digest),
             Self::Failed { .. } => "failed".to_owned(),
             // Between leave and draft nothing changes for the reader.
             Self::Proposed { digest, .. } | Self::Opening { digest, .. } => of("proposed", digest),
@@ -276,24 +296,11 @@ impl ChangeState {
     }
 }
 
-impl Post {
-    /// Whether trying (again) is of use.
-    pub(crate) fn is_pending(&self, tries_max: u32) -> bool {
-        match &self.state {
-            PostState::Intended { .. } => true,
-            PostState::Posted { .. } => false,
-            PostState::Failed { lasting, .. } => !lasting && self.tries < tries_max,
-        }
-    }
-
-    /// Whether people may be reading it although it is not recorded as posted.
-    pub(crate) fn is_unsure(&self) -> bool {
-        match self.state {
-            PostState::Intended { .. } => true,
-            PostState::Posted { .. } => false,
-            PostState::Failed { unsure, .. } => unsure,
-        }
-    }
+/// How often each effect is tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tries {
+    pub(crate) notify: u32,
+    pub(crate) draft: u32,
 }
 
 /// Names of the head and of its parts.

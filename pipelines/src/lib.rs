@@ -10,12 +10,14 @@ pub mod config;
 pub mod diagnosis;
 mod journal;
 pub mod orchestrator;
+mod outbox;
 pub mod render;
 pub mod reporting;
 
 mod phrase;
 #[cfg(test)]
 mod sample;
+mod time;
 
 pub use config::Config;
 pub use orchestrator::{Deps, Orchestrator};

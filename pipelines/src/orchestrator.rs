@@ -11,16 +11,16 @@
 //! its own. Work of an older generation is answered with that, and does nothing: its report would
 //! overwrite the newer one.
 //!
-//! **Messages.** Before each post the intent is recorded. Who finds an intent without a result waits
-//! until that attempt must be over, looks for the message by its key, and only then posts. Where a
-//! channel cannot look (an incoming webhook) the message is sent again with a line that says it may
-//! be a repeat: on call reading the same thing twice is better than on call reading nothing.
+//! **Effects.** Messages and drafts go through [`crate::outbox`]: intent, look, act, record. What
+//! fails because a channel or a remote is away does not hold the run up: the run comes to rest, and its
+//! reply asks for a round of retries as work of its own, later.
 //!
 //! Never: a model's decision on what happens next, a write without a permit, a wait without a bound.
 
 mod changes;
 mod collect;
 mod decisions;
+mod drafts;
 mod error;
 mod instruments;
 mod notices;

@@ -1,6 +1,8 @@
 //! What to do next: a pure function from the journal to one action.
 
-use super::{ChangeState, Journal};
+use jiff::Timestamp;
+
+use super::{ChangeState, Journal, Tries};
 
 /// One step. Each is performed, its result recorded, and the journal asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +58,12 @@ impl Action {
     }
 }
 
-/// The next action. `notify_tries_max` bounds how often a channel is tried per revision.
-pub(crate) fn next(journal: &Journal, notify_tries_max: u32) -> Action {
-    if let Some(action) = investigation(journal) {
+/// The next action. What failed and is due later is left alone until then.
+pub(crate) fn next(journal: &Journal, tries: Tries, now: Timestamp) -> Action {
+    if let Some(action) = investigation(journal, now) {
         return action;
     }
-    if let Some(action) = change(journal) {
+    if let Some(action) = change(journal, tries, now) {
         return action;
     }
     let face = journal.face();
@@ -71,10 +73,13 @@ pub(crate) fn next(journal: &Journal, notify_tries_max: u32) -> Action {
     let is_untold = |channel: &String| {
         journal
             .told_of(channel, written.revision)
-            .is_none_or(|post| post.is_pending(notify_tries_max))
+            .is_none_or(|post| post.entry.is_due(tries.notify, now))
     };
     if journal.channels.iter().any(is_untold) {
         return Action::Notify;
+    }
+    if written.is_stale {
+        return Action::WriteReport;
     }
     match &journal.change {
         // Leave by policy needs no person, but people hear of the finding first.
@@ -88,12 +93,12 @@ pub(crate) fn next(journal: &Journal, notify_tries_max: u32) -> Action {
     }
 }
 
-fn investigation(journal: &Journal) -> Option<Action> {
+fn investigation(journal: &Journal, now: Timestamp) -> Option<Action> {
     let is_quiet = |channel: &String| {
         journal
             .opened
             .get(channel)
-            .is_none_or(|post| post.is_pending(1))
+            .is_none_or(|post| post.entry.is_due(1, now))
     };
     // Once it is over, or the report is there, "somebody is looking" is no news.
     let is_news = journal.closing.is_none() && journal.report.is_none();
@@ -107,14 +112,22 @@ fn investigation(journal: &Journal) -> Option<Action> {
     journal.findings.is_none().then_some(Action::Diagnose)
 }
 
-fn change(journal: &Journal) -> Option<Action> {
+fn change(journal: &Journal, tries: Tries, now: Timestamp) -> Option<Action> {
     let is_over = journal.closing.is_some();
     match &journal.change {
-        ChangeState::Unknown | ChangeState::Proposed { .. } if is_over => Some(Action::Withdraw),
+        ChangeState::Unknown | ChangeState::Delayed { .. } | ChangeState::Proposed { .. }
+            if is_over =>
+        {
+            Some(Action::Withdraw)
+        }
         ChangeState::Unknown => Some(Action::Preview),
+        ChangeState::Delayed { retry_at, .. } => (*retry_at <= now).then_some(Action::Preview),
         // Leave that was given is used, also when the alerts resolve in between: the person asked
         // for the draft, and an attempt may already have got through.
-        ChangeState::Opening { .. } => Some(Action::OpenDraft),
+        ChangeState::Opening { entry, .. } => entry
+            .as_ref()
+            .is_none_or(|entry| entry.is_due(tries.draft, now))
+            .then_some(Action::OpenDraft),
         ChangeState::Opened { checked: false, .. } if is_over => Some(Action::CheckDraft),
         _ => None,
     }

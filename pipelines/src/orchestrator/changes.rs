@@ -4,12 +4,16 @@ use incident::digest::Digest;
 use incident::ports::{Forge, ForgeError};
 use incident::proposal::ChangeRequest;
 use incident::{ApprovalToken, Classify as _, Permit, Proposal};
+use jiff::Timestamp;
 use runtime::Policy;
 
 use super::WorkError;
-use super::run::{Run, line};
+use super::drafts::{Draft, may_pass};
+use super::run::Run;
 use crate::journal::{ChangeState, OpenDraft, Part, keys};
+use crate::outbox::{Errand, Turn};
 use crate::reporting;
+use crate::time::line;
 
 /// Drafts of one incident that are looked at: one for each change that was ever proposed.
 const DRAFTS_MAX: usize = 64;
@@ -49,11 +53,43 @@ impl Run<'_> {
         });
         match cx.bound(preview).await.unwrap_or(Err(ForgeError::Deadline)) {
             Ok(preview) => self.propose(request, preview).await,
-            Err(error) => {
-                let why = format!("the draft cannot be made: {}", line(&error));
-                self.settle(ChangeState::Failed { why }, "failed").await
-            }
+            Err(error) => self.not_previewed(&request, &error).await,
         }
+    }
+
+    /// What may pass is asked again later; a report goes out meanwhile.
+    async fn not_previewed(
+        &mut self,
+        request: &ChangeRequest,
+        error: &ForgeError,
+    ) -> Result<(), WorkError> {
+        let tries = match &self.journal().change {
+            ChangeState::Delayed { tries, .. } => tries.saturating_add(1),
+            _ => 1,
+        };
+        let why = line(error);
+        if !may_pass(error) {
+            let why = format!("the draft cannot be made: {why}");
+            return self.settle(ChangeState::Failed { why }, "failed").await;
+        }
+        let config = &self.o.config;
+        if tries >= config.approval.draft_tries_max {
+            let why = format!(
+                "the draft cannot be made: {why}; that was tried {tries} times and is given up. To \
+                 revert by hand: git revert {} in {}",
+                request.commit, request.repository
+            );
+            return self.settle(ChangeState::Failed { why }, "failed").await;
+        }
+        let patience = config.patience(config.preview_timeout);
+        let wait = patience.wait(tries, error.kind(), false, self.o.entropy.as_ref());
+        let retry_at = self.now().checked_add(wait).unwrap_or(Timestamp::MAX);
+        let state = ChangeState::Delayed {
+            why,
+            tries,
+            retry_at,
+        };
+        self.settle(state, "delayed").await
     }
 
     /// The draft that an earlier generation opened for the same request, if it is of use.
@@ -167,15 +203,15 @@ impl Run<'_> {
         }
     }
 
-    /// Opens the draft: intent, look, act, record.
+    /// Opens the draft, through the outbox.
     pub(super) async fn open_draft(&mut self) -> Result<(), WorkError> {
-        let (digest, token, tries) = match self.journal().change.clone() {
+        let (digest, token, entry) = match self.journal().change.clone() {
             ChangeState::Opening {
                 digest,
                 token,
-                tries,
-            } => (digest, token, tries),
-            ChangeState::Proposed { digest, .. } => (digest, None, 0),
+                entry,
+            } => (digest, token, entry),
+            ChangeState::Proposed { digest, .. } => (digest, None, None),
             _ => return Ok(()),
         };
         let proposal = self.proposal(&digest).await?;
@@ -187,30 +223,27 @@ impl Run<'_> {
             Ok(permit) => permit,
             Err(state) => return self.settle(state, "failed").await,
         };
-        if tries > 0 && !self.may_try_again(forge.as_ref(), &proposal, tries).await {
-            let why = format!(
-                "the draft could not be opened in {tries} attempts; see whether branch {} exists",
-                proposal.request.branch()
-            );
-            return self.settle(ChangeState::Failed { why }, "failed").await;
-        }
-        let state = ChangeState::Opening {
-            digest: digest.clone(),
-            token,
-            tries: tries + 1,
-        };
-        self.ledger
-            .write(Vec::new(), |journal| journal.change = state)
-            .await?;
         self.progress("draft", "opening the draft pull request");
-        let cx = self.cx.child(self.o.config.draft_timeout.0);
-        let open = Policy::EFFECT.run(&cx, self.o.entropy.as_ref(), || {
-            forge.propose(&proposal, &permit, &cx)
-        });
-        match cx.bound(open).await.unwrap_or(Err(ForgeError::Deadline)) {
-            Ok(draft) => self.record_draft(proposal, draft).await,
-            Err(error) => self.record_draft_error(&error, tries + 1).await,
+        let tries_max = self.o.config.approval.draft_tries_max;
+        let key = proposal.request.key();
+        let errand = Errand {
+            turn: Turn::next(entry.as_ref(), key, tries_max, self.now()),
+            effect: Draft {
+                forge,
+                permit,
+                digest,
+                token,
+                proposal,
+                moments_max: self.o.config.moments_max,
+                instruments: self.o.instruments.clone(),
+            },
+        };
+        let timeout = self.o.config.draft_timeout;
+        self.carry_out(vec![errand], timeout).await?;
+        if let ChangeState::Opened { .. } = &self.journal().change {
+            self.progress("draft", "the draft pull request is open");
         }
+        Ok(())
     }
 
     /// Leave to open the draft, or what becomes of the change without it.
@@ -233,68 +266,6 @@ impl Run<'_> {
         })?;
         Permit::from_token(key, token, proposal)
             .map_err(|error| failed(format!("the approval does not hold: {error}")))
-    }
-
-    /// After an attempt of unknown fate: look first. More tries than the limit only if it got through.
-    async fn may_try_again(&self, forge: &dyn Forge, proposal: &Proposal, tries: u32) -> bool {
-        let cx = self.cx.child(self.o.config.preview_timeout.0);
-        let found = cx.bound(forge.find(&proposal.request, &cx)).await;
-        let is_there = matches!(found, Some(Ok(Some(_))));
-        if is_there {
-            self.progress("draft", "the branch is there from an interrupted attempt");
-        }
-        is_there || tries < self.o.config.approval.draft_tries_max
-    }
-
-    async fn record_draft(
-        &mut self,
-        proposal: Proposal,
-        draft: incident::DraftPr,
-    ) -> Result<(), WorkError> {
-        let request = proposal.request.key();
-        let state = ChangeState::Opened {
-            digest: proposal.digest(),
-            request: request.clone(),
-            checked: false,
-        };
-        let text = format!("Draft pull request opened on branch {}.", draft.branch);
-        self.progress("draft", &text);
-        let open = OpenDraft { proposal, draft };
-        let part = Part::json(keys::draft(&self.incident.id, &request), &open)?;
-        self.o.instruments.draft("opened");
-        let (now, moments_max) = (self.now(), self.o.config.moments_max);
-        self.ledger
-            .write(vec![part], |journal| {
-                journal.change = state;
-                journal.note(now, text, moments_max);
-            })
-            .await
-    }
-
-    async fn record_draft_error(
-        &mut self,
-        error: &ForgeError,
-        tries: u32,
-    ) -> Result<(), WorkError> {
-        let why = line(error);
-        let temporary = error.kind().is_retryable() || *error == ForgeError::Deadline;
-        if let ForgeError::Moved(_) = error {
-            self.o.instruments.draft("moved");
-            let text = format!("The approval is void: {why}.");
-            let (now, moments_max) = (self.now(), self.o.config.moments_max);
-            return self
-                .ledger
-                .write(Vec::new(), |journal| {
-                    journal.change = ChangeState::Unknown;
-                    journal.note(now, text, moments_max);
-                })
-                .await;
-        }
-        if temporary && tries < self.o.config.approval.draft_tries_max {
-            return Err(WorkError::Draft(why));
-        }
-        let why = format!("the draft could not be opened: {why}");
-        self.settle(ChangeState::Failed { why }, "failed").await
     }
 
     /// Says of an open draft whether it is still of use, now that the alerts resolved.

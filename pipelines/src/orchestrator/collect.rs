@@ -14,9 +14,10 @@ use runtime::config::Span;
 use serde_json::Value;
 
 use super::WorkError;
-use super::run::{Run, line, until};
+use super::run::Run;
 use crate::config::signed;
 use crate::journal::{Collecting, Journal, Part, Reply, keys};
+use crate::time::{line, until};
 
 /// Skills of this family take an [`incident::message::EvidenceRequest`].
 const SKILL_FAMILY: &str = "evidence/";

@@ -10,7 +10,7 @@ use runtime::Policy;
 use super::WorkError;
 use super::run::Run;
 use crate::config::signed;
-use crate::journal::{ChangeState, Part, keys};
+use crate::journal::{ChangeState, Journal, Part, Reader, keys};
 
 /// Decisions whose outcome is remembered for an answer in the same words.
 const DECISIONS_KEPT: usize = 64;
@@ -71,6 +71,20 @@ impl Run<'_> {
         Ok(Some(self.record_decision(nonce, digest, judged).await?))
     }
 
+    /// Decides by what lies in the place of the proposal already. A decision can come before its
+    /// proposal: the incident opened again, and somebody answered to the earlier generation's report,
+    /// which proposes the very same diff. The hook takes one decision for a diff, so that one counts,
+    /// or nobody could ever decide. Whether there was one.
+    pub(super) async fn take_up_decision(&mut self) -> Result<bool, WorkError> {
+        let waiting = waiting_decision(self.ledger.reader(), self.journal()).await?;
+        let Some(token) = waiting else {
+            return Ok(false);
+        };
+        let before = self.journal().writes;
+        self.decide(&token.approval.nonce).await?;
+        Ok(self.journal().writes != before)
+    }
+
     async fn judge(&self, token: &ApprovalToken, digest: &Digest) -> Result<Judged, WorkError> {
         let Some(key) = &self.o.approval_key else {
             let why = "no approval key is configured here".to_owned();
@@ -119,7 +133,7 @@ impl Run<'_> {
                 let state = ChangeState::Opening {
                     digest,
                     token: token.map(Box::new),
-                    tries: 0,
+                    entry: None,
                 };
                 (format!("{by} approved the draft"), Some(state))
             }
@@ -191,6 +205,25 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// The decision that lies in the place of the proposal that waits for one.
+pub(super) async fn waiting_decision(
+    reader: &Reader,
+    journal: &Journal,
+) -> Result<Option<ApprovalToken>, WorkError> {
+    let ChangeState::Proposed {
+        digest,
+        needs_approval: true,
+        ..
+    } = &journal.change
+    else {
+        return Ok(None);
+    };
+    let key = incident::keys::decision(&journal.incident, digest.short(16));
+    let found = reader.raw(&key).await?;
+    // What cannot be read was put there by nobody who waits for an answer.
+    Ok(found.and_then(|found| serde_json::from_slice(&found.value).ok()))
 }
 
 fn person(token: &ApprovalToken) -> String {

@@ -39,9 +39,6 @@ pub enum WorkError {
         /// Called off, not out of time.
         cancelled: bool,
     },
-    /// The draft is allowed and the remote did not take it yet.
-    #[error("the draft could not be opened yet: {0}")]
-    Draft(String),
     /// The steps do not come to an end.
     #[error("no rest after {steps} steps, the last was {last}; see pipelines.steps_max")]
     Endless {
@@ -76,7 +73,6 @@ impl Classify for WorkError {
                 Kind::Cancelled
             }
             Self::Ended { cancelled: false } => Kind::Exhausted,
-            Self::Draft(_) => Kind::Transient,
             Self::Store(error) => error.kind(),
         }
     }
@@ -91,7 +87,6 @@ impl Classify for WorkError {
             // As the Agent port says it: the caller sees no difference.
             Self::Ended { cancelled: true } => Code("E-AGENT-005"),
             Self::Ended { cancelled: false } => Code("E-AGENT-004"),
-            Self::Draft(_) => Code("E-PIPE-006"),
             Self::Endless { .. } => Code("E-PIPE-007"),
             Self::Store(error) => error.code(),
         }

@@ -3,17 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use incident::message::EvidenceRequest;
-use incident::ports::{Clock, Cx, Fence};
+use incident::ports::{Cx, Fence};
 use incident::report::Moment;
-use incident::{Incident, Step, Untrusted, Window, WorkItem};
+use incident::{Incident, IncidentId, Step, Window, WorkItem};
 use jiff::Timestamp;
+use runtime::config::Span;
+use runtime::slots::{Rules, SlotError, Slots, Want};
 
+use super::decisions::waiting_decision;
 use super::{Orchestrator, WorkError};
 use crate::config::signed;
 use crate::journal::{
-    Action, ChangeState, Journal, Ledger, Part, Reader, Rest, SCHEMA, keys, next,
+    Action, ChangeState, Journal, Ledger, Part, Reader, Rest, SCHEMA, Tries, keys, next,
 };
+use crate::outbox::{Effect, Errand, Outbox};
+use crate::time::until;
+
+/// Longest pause between two looks whether it is a run's turn.
+const TURN_POLL: Duration = Duration::from_secs(1);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -56,6 +65,61 @@ impl Orchestrator {
             entropy: self.entropy.clone(),
             cx: cx.clone(),
         };
+        read_incident(&reader, item.generation, &item.incident).await?;
+        if let Some(ended) = self.answered(&reader, item).await? {
+            return Ok(ended);
+        }
+        let turn = self.turns(&item.incident).acquire(Want::Usual, cx).await;
+        let turn = turn.map_err(|error| match error {
+            SlotError::Busy { .. } => WorkError::Ended {
+                cancelled: cx.cancel.is_cancelled(),
+            },
+            SlotError::Store(error) => error.into(),
+        })?;
+        let result = {
+            let keep = async {
+                turn.keep().await;
+                // A turn that is lost stops nobody: who takes the incident over has a newer token.
+                std::future::pending::<()>().await;
+            };
+            let (keep, work) = (
+                std::pin::pin!(keep),
+                Box::pin(self.take_turn(item, reader, cx)),
+            );
+            match select(work, keep).await {
+                Either::Left((result, _)) => result,
+                Either::Right(((), _)) => unreachable!("it never ends by itself"),
+            }
+        };
+        turn.release().await;
+        result
+    }
+
+    /// Runs for one incident come one after the other. Who comes second waits: runs that took the
+    /// incident over from each other would each have to wait until the other's last attempt at
+    /// something outside is over, and start a new one, and never come to an end.
+    fn turns(&self, incident: &IncidentId) -> Slots {
+        let rules = Rules {
+            poll: TURN_POLL,
+            ..Rules::new(1, 0)
+        };
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        Slots::new(
+            format!("orchestrator/{incident}"),
+            rules,
+            store,
+            clock,
+            self.entropy.clone(),
+        )
+    }
+
+    async fn take_turn(
+        &self,
+        item: &WorkItem,
+        reader: Reader,
+        cx: &Cx,
+    ) -> Result<Ended, WorkError> {
+        // Whoever had the turn before may have done it all.
         let incident = read_incident(&reader, item.generation, &item.incident).await?;
         if let Some(ended) = self.answered(&reader, item).await? {
             return Ok(ended);
@@ -63,6 +127,13 @@ impl Orchestrator {
         let fence = Ledger::take_fence(&reader, &item.incident).await?;
         let keep = self.config.keep.0;
         let ledger = match reader.head(&item.incident, item.generation).await? {
+            None if matches!(item.step, Step::Retry { .. }) => {
+                return Ok(Ended {
+                    summary: "nothing to try again: the incident's journal is gone".to_owned(),
+                    question: None,
+                    again: None,
+                });
+            }
             Some(found) => {
                 cx.progress
                     .note("resume", "going on where the work stopped");
@@ -78,7 +149,7 @@ impl Orchestrator {
             started_at: self.clock.now(),
         };
         let note = run.take_in(item).await?;
-        run.drive(note).await
+        run.drive(item, note).await
     }
 
     /// The answer, if the work has nothing to add and nothing is left to do. Without a fence: what
@@ -88,15 +159,20 @@ impl Orchestrator {
             return Ok(None);
         };
         let note = match &item.step {
-            Step::Investigate | Step::Retry { .. } => None,
+            Step::Investigate => None,
+            Step::Retry { round, .. } if journal.retries >= *round => None,
             Step::Close if journal.closing.is_some() => None,
             Step::Decide { nonce } if journal.decisions.contains_key(nonce) => {
                 journal.decisions.get(nonce).cloned()
             }
-            Step::Close | Step::Decide { .. } => return Ok(None),
+            Step::Close | Step::Decide { .. } | Step::Retry { .. } => return Ok(None),
         };
-        Ok(match next(&journal, self.config.notify_tries_max) {
-            Action::Rest(rest) => Some(ended(&journal, rest, note)),
+        if waiting_decision(reader, &journal).await?.is_some() {
+            return Ok(None);
+        }
+        let tries = self.config.tries();
+        Ok(match next(&journal, tries, self.clock.now()) {
+            Action::Rest(rest) => Some(ended(&journal, rest, note, again(&journal, item, tries))),
             _ => None,
         })
     }
@@ -133,6 +209,8 @@ impl Orchestrator {
             report: None,
             told: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            retries: 0,
             moments: Vec::new(),
         };
         journal.moments.push(Moment {
@@ -167,7 +245,14 @@ impl Run<'_> {
     /// Adds what the work says to the journal; returns what is to be said about it.
     async fn take_in(&mut self, item: &WorkItem) -> Result<Option<String>, WorkError> {
         match &item.step {
-            Step::Investigate | Step::Retry { .. } => Ok(None),
+            Step::Investigate => Ok(None),
+            Step::Retry { round, .. } if self.journal().retries >= *round => Ok(None),
+            Step::Retry { round, .. } => {
+                self.ledger
+                    .write(Vec::new(), |journal| journal.retries = *round)
+                    .await?;
+                Ok(None)
+            }
             Step::Decide { nonce } => self.decide(nonce).await,
             Step::Close if self.journal().closing.is_some() => Ok(None),
             Step::Close => {
@@ -180,13 +265,17 @@ impl Run<'_> {
         }
     }
 
-    async fn drive(&mut self, note: Option<String>) -> Result<Ended, WorkError> {
-        let steps = self.o.config.steps_max;
+    async fn drive(&mut self, item: &WorkItem, note: Option<String>) -> Result<Ended, WorkError> {
+        let (steps, tries) = (self.o.config.steps_max, self.o.config.tries());
         let mut last = "none";
         for _ in 0..steps {
-            let action = next(self.journal(), self.o.config.notify_tries_max);
+            let action = next(self.journal(), tries, self.now());
             if let Action::Rest(rest) = action {
-                return Ok(ended(self.journal(), rest, note));
+                if rest == Rest::AwaitingDecision && self.take_up_decision().await? {
+                    continue;
+                }
+                let again = again(self.journal(), item, tries);
+                return Ok(ended(self.journal(), rest, note, again));
             }
             last = action.label();
             let began = self.o.clock.elapsed();
@@ -212,6 +301,21 @@ impl Run<'_> {
             Action::Notify => self.notify().await,
             Action::Rest(_) => Ok(()),
         }
+    }
+
+    /// Does something outside; see [`crate::outbox`].
+    pub(super) async fn carry_out<E: Effect>(
+        &mut self,
+        errands: Vec<Errand<E>>,
+        timeout: Span,
+    ) -> Result<(), WorkError> {
+        let mut outbox = Outbox {
+            ledger: &mut self.ledger,
+            cx: self.cx,
+            entropy: self.o.entropy.as_ref(),
+            patience: self.o.config.patience(timeout),
+        };
+        outbox.carry_out(errands).await
     }
 
     pub(super) fn journal(&self) -> &Journal {
@@ -250,19 +354,8 @@ impl Run<'_> {
     }
 }
 
-/// The time from now to `at`; zero if it has passed.
-pub(super) fn until(clock: &dyn Clock, at: Timestamp) -> Duration {
-    let left = at.duration_since(clock.now());
-    left.try_into().unwrap_or(Duration::ZERO)
-}
-
 fn earlier(at: Timestamp, by: jiff::SignedDuration) -> Timestamp {
     at.checked_sub(by).unwrap_or(Timestamp::MIN)
-}
-
-/// One printable line of an error, which may quote the outside.
-pub(super) fn line(error: &dyn std::error::Error) -> String {
-    Untrusted::new(error.to_string()).one_line(240)
 }
 
 fn names<T>(named: &[(String, T)]) -> Vec<String> {
@@ -283,7 +376,17 @@ async fn read_incident(
     Ok(incident)
 }
 
-fn ended(journal: &Journal, rest: Rest, note: Option<String>) -> Ended {
+/// The work that tries again what is due later: the next round of retries.
+fn again(journal: &Journal, item: &WorkItem, tries: Tries) -> Option<WorkItem> {
+    let due = journal.due_later(tries)?;
+    let round = journal.retries.saturating_add(1);
+    Some(WorkItem {
+        step: Step::Retry { round, due },
+        ..item.clone()
+    })
+}
+
+fn ended(journal: &Journal, rest: Rest, note: Option<String>, again: Option<WorkItem>) -> Ended {
     let headline = journal
         .findings
         .as_ref()
@@ -293,10 +396,12 @@ fn ended(journal: &Journal, rest: Rest, note: Option<String>) -> Ended {
         Rest::Reported => "reported",
         Rest::Closed => "closed",
     };
-    let summary = match note {
-        Some(note) => format!("{note}; {headline}; {stands}"),
-        None => format!("{headline}; {stands}"),
+    let note = note.map_or_else(String::new, |note| format!("{note}; "));
+    let later = match &again {
+        Some(_) => "; what failed outside is tried again",
+        None => "",
     };
+    let summary = format!("{note}{headline}; {stands}{later}");
     let question = (rest == Rest::AwaitingDecision).then(|| {
         format!(
             "Shall the draft pull request be opened? Decide with `nightshift approve {0}` or \
@@ -307,6 +412,6 @@ fn ended(journal: &Journal, rest: Rest, note: Option<String>) -> Ended {
     Ended {
         summary,
         question,
-        again: None,
+        again,
     }
 }

@@ -93,10 +93,18 @@ impl Run<'_> {
         });
         let part = Part::json(incident::keys::report(&incident.id), &report)?;
         let is_first = self.journal().report.is_none();
+        let face = self.journal().face();
+        let before = self.journal().report.as_ref();
+        let revision = match before.filter(|before| before.face == face) {
+            // The timeline grew by what people need not be told.
+            Some(before) => before.revision,
+            None => self.journal().next_revision(),
+        };
         let written = Written {
-            revision: self.journal().next_revision(),
+            revision,
             at: now,
-            face: self.journal().face(),
+            face,
+            is_stale: false,
         };
         self.ledger
             .write(vec![part], |journal| journal.report = Some(written))
@@ -127,6 +135,23 @@ impl Run<'_> {
             },
             ChangeState::None { why } => ChangeOutcome::None { why: why.clone() },
             ChangeState::Failed { why } => ChangeOutcome::Failed { why: why.clone() },
+            ChangeState::Delayed { why, .. } => ChangeOutcome::Failed {
+                why: format!("not yet: {why}; it is tried again"),
+            },
+            ChangeState::Opening {
+                token,
+                entry: Some(entry),
+                ..
+            } if entry.failure().is_some() => {
+                let by = token.as_ref().map_or_else(String::new, |token| {
+                    let by = Untrusted::new(token.approval.person.clone()).one_line(80);
+                    format!("{by} approved it; ")
+                });
+                let why = entry.failure().unwrap_or_default();
+                ChangeOutcome::Failed {
+                    why: format!("not yet: {by}{why}; it is tried again"),
+                }
+            }
             ChangeState::Proposed {
                 digest,
                 needs_approval: true,

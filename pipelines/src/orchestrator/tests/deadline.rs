@@ -119,6 +119,75 @@ fn a_channel_that_comes_back_hears_the_report() {
     });
 }
 
+/// A channel that is away for minutes holds nothing up, is told when it is back, and the timeline says
+/// what happened.
+#[test]
+fn a_channel_that_is_away_for_minutes_hears_later() {
+    paused!(async {
+        let world = World::new().await;
+        *world.slack.mood.lock().unwrap() = Mood::Fails;
+        let began = world.clock.now();
+        let reply = world.investigate().await;
+        let took = world.clock.now().duration_since(began);
+        assert!(
+            took.as_secs() < 10,
+            "the run does not wait for it: {took:#}"
+        );
+        assert!(reply.awaiting_approval && reply.again.is_some());
+        assert_eq!(world.hook.labels(), ["opened", "report"]);
+        let lines = async || {
+            let report = world.report().await;
+            let lines = report.timeline.into_iter().map(|m| m.text);
+            lines
+                .filter(|text| text.contains("slack"))
+                .collect::<Vec<_>>()
+        };
+        insta::assert_debug_snapshot!(lines().await, @r#"
+        [
+            "slack could not be told of the report yet, it is tried again: slack cannot be reached: connection reset",
+            "slack could not be told that somebody is looking: slack cannot be reached: connection reset",
+        ]
+        "#);
+        let back = async {
+            world.clock.sleep(Duration::from_mins(5)).await;
+            *world.slack.mood.lock().unwrap() = Mood::Works;
+        };
+        let (reply, ()) = tokio::join!(world.follow(reply), back);
+        assert!(reply.awaiting_approval && reply.again.is_none());
+        assert_eq!(world.slack.labels(), ["report"]);
+        assert_eq!(
+            world.hook.labels(),
+            ["opened", "report"],
+            "others hear nothing of it"
+        );
+        insta::assert_debug_snapshot!(lines().await, @r#"
+        [
+            "slack could not be told of the report yet, it is tried again: slack cannot be reached: connection reset",
+            "slack could not be told that somebody is looking: slack cannot be reached: connection reset",
+            "slack was told of the report at try 9.",
+        ]
+        "#);
+    });
+}
+
+/// A channel that stays away is given up after a while; the next change of the report is told anew.
+#[test]
+fn a_channel_that_stays_away_is_given_up_until_there_is_news() {
+    paused!(async {
+        let world = World::new().await;
+        *world.slack.mood.lock().unwrap() = Mood::Fails;
+        let reply = world.investigate().await;
+        let began = world.clock.now();
+        let reply = world.follow(reply).await;
+        assert!(reply.awaiting_approval, "{reply:?}");
+        let minutes = world.clock.now().duration_since(began).as_mins();
+        assert!((20..60).contains(&minutes), "{minutes} min");
+        *world.slack.mood.lock().unwrap() = Mood::Works;
+        world.decide(Decision::Approve, "n1").await;
+        assert_eq!(world.slack.labels(), ["report"]);
+    });
+}
+
 #[test]
 fn called_off_it_stops_within_a_second_and_can_go_on() {
     paused!(async {

@@ -1,6 +1,7 @@
 //! Decisions: who may open a draft, and of what.
 
-use incident::ports::ForgeError;
+use incident::ports::{Clock as _, ForgeError};
+use incident::report::ChangeOutcome;
 use incident::{Approval, Decision, Step};
 use jiff::SignedDuration;
 
@@ -175,34 +176,108 @@ fn a_base_that_never_rests_ends_the_proposals() {
     });
 }
 
-/// The remote is away: the work fails for now, keeps the approval, and succeeds later.
+fn away() -> ForgeError {
+    ForgeError::Unavailable("connection refused".to_owned())
+}
+
+/// The remote is away: the approval is kept, people see that it is tried again, and it succeeds later.
 #[test]
 fn an_unavailable_remote_keeps_the_approval() {
     paused!(async {
         let world = World::new().await;
         world.investigate().await;
-        let approval = world.approval(Decision::Approve, "n1").await;
-        world.submit(approval).await;
-        let away = || ForgeError::Unavailable("connection refused".to_owned());
-        world
-            .forge
-            .state
-            .lock()
-            .unwrap()
-            .faults
-            .extend((0..7).map(|_| away()));
-        let nonce = || "n1".to_owned();
-        let done = world.work(Step::Decide { nonce: nonce() }).await;
-        assert!(
-            matches!(&done, Done::Failed(error) if error.to_string().contains("E-PIPE-006")),
-            "{done:?}"
-        );
-        let reply = world.work(Step::Decide { nonce: nonce() }).await.reply();
+        let faults = |n| (0..n).map(|_| away());
+        world.forge.state.lock().unwrap().faults.extend(faults(7));
+        let reply = world.decide(Decision::Approve, "n1").await;
         assert!(reply.summary.contains("sam approved"), "{reply:?}");
+        assert!(reply.again.is_some() && !reply.awaiting_approval);
+        let ChangeOutcome::Failed { why } = world.report().await.change else {
+            panic!("the report says that it is not there yet")
+        };
+        assert_eq!(
+            why,
+            "not yet: sam approved it; the remote is unavailable: connection refused; it is tried again"
+        );
+        let told = world.slack.messages.lock().unwrap()[0].edits;
+        let began = world.clock.now();
+        let reply = world.follow(reply).await;
+        assert!(reply.again.is_none(), "{reply:?}");
         assert_eq!(
             (word(&world.report().await.change), world.drafts()),
             ("opened", 1)
         );
+        let took = world.clock.now().duration_since(began).as_secs();
+        assert!((60..300).contains(&took), "waits grow: {took} s");
+        let edits = world.slack.messages.lock().unwrap()[0].edits;
+        assert_eq!(
+            edits,
+            told + 1,
+            "people hear when it changes, not at each try"
+        );
+    });
+}
+
+/// A remote that stays away is given up, and the report says so and what to do by hand.
+#[test]
+fn a_remote_that_stays_away_is_given_up() {
+    paused!(async {
+        let world = World::new().await;
+        world.investigate().await;
+        let faults = (0..100).map(|_| away());
+        world.forge.state.lock().unwrap().faults.extend(faults);
+        let began = world.clock.now();
+        let reply = world.decide(Decision::Approve, "n1").await;
+        world.follow(reply).await;
+        let minutes = world.clock.now().duration_since(began).as_mins();
+        assert!((20..60).contains(&minutes), "{minutes} min");
+        let ChangeOutcome::Failed { why } = world.report().await.change else {
+            panic!("it was given up")
+        };
+        assert!(why.contains("tried 12 times and is given up"), "{why}");
+        assert!(why.contains("git revert aaaaaaaaaa"), "{why}");
+        assert_eq!(world.drafts(), 0);
+    });
+}
+
+/// The remote is away when the forge is asked what the change would do: the report goes out without a
+/// proposal, and the proposal comes later.
+#[test]
+fn a_remote_that_is_missing_at_first_is_asked_again() {
+    paused!(async {
+        let world = World::new().await;
+        let faults = (0..8).map(|_| away());
+        world.forge.state.lock().unwrap().blind.extend(faults);
+        let reply = world.investigate().await;
+        assert!(!reply.awaiting_approval, "{reply:?}");
+        let ChangeOutcome::Failed { why } = world.report().await.change else {
+            panic!("there is no proposal yet")
+        };
+        assert_eq!(
+            why,
+            "not yet: the remote is unavailable: connection refused; it is tried again"
+        );
+        let reply = world.follow(reply).await;
+        assert!(reply.awaiting_approval, "{reply:?}");
+        assert_eq!(word(&world.report().await.change), "awaiting");
+        assert_eq!(world.slack.labels(), ["report"]);
+        world.decide(Decision::Approve, "n1").await;
+        assert_eq!(world.drafts(), 1);
+    });
+}
+
+/// The alerts resolve while the forge is still waited for: nothing is asked any more.
+#[test]
+fn what_resolves_meanwhile_is_not_proposed() {
+    paused!(async {
+        let world = World::new().await;
+        let faults = (0..100).map(|_| away());
+        world.forge.state.lock().unwrap().blind.extend(faults);
+        let reply = world.investigate().await;
+        world.resolve().await;
+        assert!(world.close().await.again.is_none());
+        let late = world.follow(reply).await;
+        assert!(late.summary.ends_with("closed"), "{late:?}");
+        assert_eq!(word(&world.report().await.change), "none");
     });
 }
 

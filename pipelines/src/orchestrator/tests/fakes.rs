@@ -1,6 +1,7 @@
 //! Fakes of the ports. Each call passes the crasher before and after its effect.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(super) struct Crasher {
     /// After so many more batches the answer of one gets lost, though it is written.
     loses: Mutex<Option<u64>>,
     died: Mutex<CancelToken>,
+    /// Every run gets the turn at once, as if whoever had it did not know that it was lost.
+    turns_are_off: AtomicBool,
 }
 
 impl Crasher {
@@ -43,6 +46,15 @@ impl Crasher {
     /// From now on calls give way to each other as the seed says.
     pub(super) fn interleave(&self, seed: u64) {
         *self.turns.lock().unwrap() = Some(SeededEntropy::new(seed));
+    }
+
+    /// From now on nobody waits for a turn.
+    pub(super) fn no_turns(&self) {
+        self.turns_are_off.store(true, Ordering::SeqCst);
+    }
+
+    fn is_turn(&self, key: &str) -> bool {
+        key.starts_with("slots/") && self.turns_are_off.load(Ordering::SeqCst)
     }
 
     /// The answer of the batch after `batches` more gets lost.
@@ -116,6 +128,9 @@ impl Store for CrashingStore {
     }
 
     async fn put(&self, put: Put) -> Result<u64, StoreError> {
+        if self.crasher.is_turn(&put.key) {
+            return Ok(1);
+        }
         passing!(self, self.inner.put(put))
     }
 
@@ -128,6 +143,9 @@ impl Store for CrashingStore {
     }
 
     async fn delete(&self, key: &str, expect: Expect) -> Result<bool, StoreError> {
+        if self.crasher.is_turn(key) {
+            return Ok(true);
+        }
         passing!(self, self.inner.delete(key, expect))
     }
 
@@ -137,6 +155,9 @@ impl Store for CrashingStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Versioned)>, StoreError> {
+        if self.crasher.is_turn(prefix) {
+            return Ok(Vec::new());
+        }
         passing!(self, self.inner.list(prefix, after, limit))
     }
 
@@ -224,6 +245,8 @@ pub(super) struct ForgeState {
     pub(super) superseded: bool,
     /// Errors of the next calls of `propose`.
     pub(super) faults: VecDeque<ForgeError>,
+    /// Errors of the next calls of `preview`.
+    pub(super) blind: VecDeque<ForgeError>,
     pub(super) hangs: bool,
 }
 
@@ -292,6 +315,9 @@ impl Forge for FakeForge {
     async fn preview(&self, _request: &ChangeRequest, _cx: &Cx) -> Result<Preview, ForgeError> {
         self.crasher.point().await;
         self.hang().await;
+        if let Some(fault) = self.state.lock().unwrap().blind.pop_front() {
+            return Err(fault);
+        }
         Ok(Preview {
             base: "main".to_owned(),
             base_commit: self.state.lock().unwrap().base_commit.clone(),
@@ -350,8 +376,8 @@ pub(super) struct FakeChannel {
     pub(super) looks: bool,
     pub(super) mood: Mutex<Mood>,
     pub(super) messages: Mutex<Vec<Message>>,
-    /// The next posts fail: true if the message arrives all the same.
-    pub(super) faults: Mutex<VecDeque<bool>>,
+    /// What becomes of the next posts: those that fail say whether the message arrives all the same.
+    pub(super) faults: Mutex<VecDeque<Option<bool>>>,
     /// How long a message takes to arrive.
     delay: Mutex<Duration>,
     crasher: Arc<Crasher>,
@@ -450,7 +476,7 @@ impl Notifier for FakeChannel {
         self.mood().await?;
         let delay = *self.delay.lock().unwrap();
         cx.clock.sleep(delay).await;
-        let fault = self.faults.lock().unwrap().pop_front();
+        let fault = self.faults.lock().unwrap().pop_front().flatten();
         if fault == Some(false) {
             return Err(self.reset());
         }

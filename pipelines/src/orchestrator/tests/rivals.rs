@@ -1,4 +1,5 @@
-//! Two executors of one incident: the newer wins, the older stops, people see one of everything.
+//! Two executors of one incident: the second waits for its turn. If both believe that it is theirs, the
+//! newer wins and the older stops. People see one of everything.
 
 use std::time::Duration;
 
@@ -22,10 +23,24 @@ fn is_taken_over(done: &Done) -> bool {
     matches!(done, Done::Failed(AgentError::Cancelled { .. }))
 }
 
+/// Work that comes while other work is done waits, and stops nobody.
+#[test]
+fn the_second_waits_for_its_turn() {
+    paused!(async {
+        let world = World::new().await;
+        *world.specialists[1].mood.lock().unwrap() = Mood::Hangs;
+        let (first, second) = race(&world, &Step::Investigate, Duration::from_secs(10)).await;
+        assert_eq!(first.reply(), second.reply());
+        assert_eq!(world.slack.labels(), ["report"]);
+        assert_eq!(world.hook.labels(), ["opened", "report"]);
+    });
+}
+
 #[test]
 fn the_older_investigation_stops() {
     paused!(async {
         let world = World::new().await;
+        world.crasher.no_turns();
         *world.specialists[1].mood.lock().unwrap() = Mood::Hangs;
         let (first, second) = race(&world, &Step::Investigate, Duration::from_secs(10)).await;
         assert!(is_taken_over(&first), "{first:?}");
@@ -43,6 +58,7 @@ fn both_at_once_make_one_of_everything() {
     for seed in 0..100 {
         paused!(async {
             let world = World::new().await;
+            world.crasher.no_turns();
             world.crasher.interleave(seed);
             let count = |(a, b): (Done, Done)| {
                 let stopped = [&a, &b].into_iter().filter(|done| is_taken_over(done));
@@ -72,6 +88,7 @@ fn both_at_once_make_one_of_everything() {
 fn a_slow_post_is_waited_for() {
     paused!(async {
         let world = World::new().await;
+        world.crasher.no_turns();
         world.slack.delay(Duration::from_secs(3));
         let (first, second) = race(&world, &Step::Investigate, Duration::from_secs(1)).await;
         assert!(is_taken_over(&first), "{first:?}");

@@ -172,6 +172,25 @@ impl World {
         }
     }
 
+    /// Does the rounds of retries that a reply asks for, each when it is due.
+    pub(super) async fn follow(&self, mut reply: WorkReply) -> WorkReply {
+        for _ in 0..100 {
+            let Some(item) = reply.again.clone() else {
+                return reply;
+            };
+            self.wait_until_due(&item).await;
+            reply = self.deliver(item, &self.cx()).await.reply();
+        }
+        panic!("no end of retries: {reply:?}");
+    }
+
+    pub(super) async fn wait_until_due(&self, item: &WorkItem) {
+        if let Step::Retry { due, .. } = item.step {
+            let wait = due.duration_since(self.clock.now());
+            self.clock.sleep(wait.try_into().unwrap_or_default()).await;
+        }
+    }
+
     pub(super) async fn investigate(&self) -> WorkReply {
         self.work(Step::Investigate).await.reply()
     }
