@@ -1,6 +1,7 @@
 //! The Stream and Store ports: one suite for every implementation, and what only one of them has.
 
 mod cluster;
+mod durability;
 mod embedded;
 mod failover;
 mod nats;

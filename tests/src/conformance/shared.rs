@@ -63,7 +63,7 @@ impl Servers {
             if let Some(shared) = known.upgrade() {
                 return Ok(Self::Cluster(shared));
             }
-            let shared = Shared::new(Cluster::start("nightshift").await?);
+            let shared = Shared::new(Cluster::start_calm("nightshift").await?);
             *known = Arc::downgrade(&shared);
             return Ok(Self::Cluster(shared));
         }
@@ -71,7 +71,7 @@ impl Servers {
         if let Some(shared) = known.upgrade() {
             return Ok(Self::Sentinels(shared));
         }
-        let shared = Shared::new(Sentinels::start().await?);
+        let shared = Shared::new(Sentinels::start_calm().await?);
         *known = Arc::downgrade(&shared);
         Ok(Self::Sentinels(shared))
     }

@@ -9,8 +9,10 @@ use super::RedisServer;
 use super::sentinel::{has_replicas, replicas_of};
 use crate::wait::until;
 
-/// How long a node is silent before it counts as down.
+/// How long a node is silent before it counts as down, in ms.
 const NODE_TIMEOUT: &str = "1500";
+/// The same where a busy machine must not make a failover.
+const NODE_TIMEOUT_CALM: &str = "5000";
 /// Longest wait for the nodes to agree.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Slots that there are.
@@ -33,9 +35,21 @@ impl Cluster {
     /// # Errors
     /// A node does not answer, or they do not agree in time.
     pub async fn start(tag: &str) -> anyhow::Result<Self> {
+        Self::begin(tag, NODE_TIMEOUT).await
+    }
+
+    /// The same with patience: a node that is slow is not replaced.
+    ///
+    /// # Errors
+    /// A node does not answer, or they do not agree in time.
+    pub async fn start_calm(tag: &str) -> anyhow::Result<Self> {
+        Self::begin(tag, NODE_TIMEOUT_CALM).await
+    }
+
+    async fn begin(tag: &str, node_timeout: &str) -> anyhow::Result<Self> {
         let mut servers = Vec::new();
         for _ in 0..5 {
-            servers.push(node().await?);
+            servers.push(node(node_timeout).await?);
         }
         let slot = servers[0].cli(0, &["CLUSTER", "KEYSLOT", tag])?;
         let own: u16 = slot.parse()?;
@@ -201,7 +215,7 @@ impl Cluster {
     }
 }
 
-async fn node() -> anyhow::Result<RedisServer> {
+async fn node(node_timeout: &str) -> anyhow::Result<RedisServer> {
     let bus = crate::ports::free()?.port().to_string();
     RedisServer::start_with(&[
         "--cluster-enabled",
@@ -209,7 +223,7 @@ async fn node() -> anyhow::Result<RedisServer> {
         "--cluster-port",
         &bus,
         "--cluster-node-timeout",
-        NODE_TIMEOUT,
+        node_timeout,
         "--cluster-allow-replica-migration",
         "no",
         "--cluster-replica-validity-factor",

@@ -10,7 +10,9 @@ use crate::wait::until;
 /// What the sentinels call the master.
 pub const MASTER: &str = "nightshift";
 /// How long a server is silent before it counts as down.
-const DOWN_AFTER: &str = "1500";
+const DOWN_AFTER: Duration = Duration::from_millis(1500);
+/// The same where a busy machine must not make a failover.
+const DOWN_AFTER_CALM: Duration = Duration::from_secs(4);
 /// Longest wait for servers and sentinels to know each other, and for a failover.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,7 +31,7 @@ impl Sentinels {
     /// # Errors
     /// One does not answer.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_with(&[]).await
+        Self::begin(&[], DOWN_AFTER).await
     }
 
     /// The same with more arguments for each server.
@@ -37,6 +39,18 @@ impl Sentinels {
     /// # Errors
     /// One does not answer.
     pub async fn start_with(arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::begin(arguments, DOWN_AFTER).await
+    }
+
+    /// The same with patience: a server that is slow is not replaced.
+    ///
+    /// # Errors
+    /// One does not answer.
+    pub async fn start_calm() -> anyhow::Result<Self> {
+        Self::begin(&[], DOWN_AFTER_CALM).await
+    }
+
+    async fn begin(arguments: &[&str], down_after: Duration) -> anyhow::Result<Self> {
         let mut all = vec!["--repl-diskless-sync-delay", "0"];
         all.extend(arguments);
         let mut servers = Vec::new();
@@ -52,9 +66,10 @@ impl Sentinels {
         has_replicas(&servers[0], 2).await?;
         let lines = format!(
             "sentinel monitor {MASTER} 127.0.0.1 {port} 2\n\
-             sentinel down-after-milliseconds {MASTER} {DOWN_AFTER}\n\
+             sentinel down-after-milliseconds {MASTER} {}\n\
              sentinel failover-timeout {MASTER} 4000\n\
-             sentinel parallel-syncs {MASTER} 2\n"
+             sentinel parallel-syncs {MASTER} 2\n",
+            down_after.as_millis()
         );
         let mut sentinels = Vec::new();
         for _ in 0..3 {

@@ -185,10 +185,14 @@ impl Durable {
         match means {
             Means::Nothing => return Ok(()),
             Means::Lacking => {
-                return Err(Failure::new(
-                    "bus.durability.fsync is asked for, but this server has neither WAITAOF nor \
-                     appendfsync always",
-                ));
+                return Err(Failure {
+                    // The next connection finds out whether that was changed.
+                    moved: true,
+                    ..Failure::new(
+                        "bus.durability.fsync is asked for, but this server has neither WAITAOF \
+                         nor appendfsync always",
+                    )
+                });
             }
             Means::Replicas => round.cmd("WAIT"),
             Means::Disks => round.cmd("WAITAOF").arg(1),
