@@ -9,6 +9,8 @@
 mod client;
 mod config;
 mod error;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use client::{Alertmanager, Matcher, Peer};

@@ -82,7 +82,9 @@ pub(crate) async fn serve_gauges(hook: Hook, gauges: Gauges, drain: CancelToken)
                     gauges.set(&one.stream, one.lane, &one.load.backlog, one.load.left);
                 }
             }
-            Err(error) => tracing::debug!(code = %error.code(), %error, "cannot measure the backlog"),
+            Err(error) => {
+                tracing::debug!(code = %error.code(), %error, "cannot measure the backlog")
+            }
         }
         tokio::select! {
             biased;

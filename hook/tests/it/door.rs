@@ -181,7 +181,10 @@ async fn backlog_is_never_a_wrong_zero() {
     assert_eq!(answer["streams"]["events"]["stream"], "incident:events");
     assert_eq!(answer["streams"]["events"]["oldest_age_s"], 3.0);
     assert_eq!(answer["streams"]["critical"]["total"], 0);
-    assert_eq!((&answer["want"], &answer["late"]), (&json!(1), &json!(false)));
+    assert_eq!(
+        (&answer["want"], &answer["late"]),
+        (&json!(1), &json!(false))
+    );
     for fault in [Fault::Unavailable, Fault::Hang] {
         world.critical.set(fault);
         assert_eq!(world.get("/api/v1/backlog").await.status, 503, "{fault:?}");
@@ -210,6 +213,8 @@ async fn want_counts_what_nobody_lives_to_finish() {
     tokio::time::advance(Duration::from_secs(3600)).await;
     let answer = world.get("/api/v1/backlog").await.json();
     let numbers = ["dead", "total", "in_flight", "want", "late", "work_s"];
-    let told = numbers.map(|name| format!("{name}={}", answer[name])).join(" ");
+    let told = numbers
+        .map(|name| format!("{name}={}", answer[name]))
+        .join(" ");
     insta::assert_snapshot!(told, @"dead=1 total=5 in_flight=3 want=7 late=true work_s=210.0");
 }

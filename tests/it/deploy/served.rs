@@ -14,6 +14,8 @@ use tests::nats::NatsServer;
 use tests::nightshift::Install;
 use tests::process::Process;
 use tests::redis::RedisServer;
+use tests::redis::cluster::Cluster;
+use tests::redis::sentinel::Sentinels;
 use tests::wait::until;
 
 use super::files::{list, word};
@@ -138,6 +140,71 @@ impl Night {
     }
 }
 
+/// What the triggers of a folder read on a server, by the names that the hook tells.
+fn of_redis(server: &RedisServer, folder: &str) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    for trigger in triggers(folder).1 {
+        let metadata = &trigger["metadata"];
+        let database = metadata["databaseIndex"].as_str().unwrap_or("0");
+        let database = database.parse().expect("a number");
+        let group = word(&metadata["consumerGroup"]);
+        let (stream, signal) = measured(&trigger);
+        let lines = |command: &[&str]| {
+            let text = server.cli(database, command).expect("it answers");
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let count: u64 = if signal == "lag" {
+            let told = lines(&["XINFO", "GROUPS", &stream]);
+            let place = |word: &str| told.iter().position(|line| line == word);
+            assert!(place(&group).is_some(), "{told:?} has no {group}");
+            let lag = place("lag").expect("a lag") + 1;
+            told[lag].parse().expect("a number, not nil")
+        } else {
+            let told = lines(&["XPENDING", &stream, &group]);
+            told[0].parse().expect("a number")
+        };
+        let name = stream.trim_start_matches("{nightshift}:").to_owned();
+        *found.entry(name).or_default() += count;
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_behind_sentinels_counts_what_the_hook_tells() {
+    let servers = Sentinels::start_calm().await.expect("sentinels start");
+    let nodes = servers.nodes();
+    let toml = format!("[bus]\nkind = \"sentinel\"\nsentinel.nodes = {nodes:?}\n");
+    let mut config = bus::Config {
+        kind: Kind::Sentinel,
+        ..bus::Config::default()
+    };
+    config.sentinel.nodes = nodes;
+    let night = Night::begin(&toml, config).await;
+    let master = servers.master().expect("there is one");
+    let native = || of_redis(&servers.servers[master], "deploy/keda/sentinel");
+    night.entries_come_and_go(&native).await;
+    night.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_counts_what_the_hook_tells() {
+    let servers = Cluster::start_calm("nightshift")
+        .await
+        .expect("a cluster starts");
+    let nodes = servers.nodes();
+    let toml = format!("[bus]\nkind = \"cluster\"\ncluster.nodes = {nodes:?}\n");
+    let mut config = bus::Config {
+        kind: Kind::Cluster,
+        ..bus::Config::default()
+    };
+    config.cluster.nodes = nodes;
+    let night = Night::begin(&toml, config).await;
+    let master = servers.master().expect("there is one");
+    let native = || of_redis(&servers.servers[master], "deploy/keda/cluster");
+    night.entries_come_and_go(&native).await;
+    night.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_counts_what_the_hook_tells() {
     let mut redis = RedisServer::start().await.expect("redis-server starts");
@@ -148,32 +215,7 @@ async fn redis_counts_what_the_hook_tells() {
         ..bus::Config::default()
     };
     let night = Night::begin(&toml, config).await;
-    let native = || {
-        let mut found = BTreeMap::new();
-        for trigger in triggers("deploy/keda").1 {
-            let metadata = &trigger["metadata"];
-            let database = word(&metadata["databaseIndex"]).parse().expect("a number");
-            let group = word(&metadata["consumerGroup"]);
-            let (stream, signal) = measured(&trigger);
-            let lines = |command: &[&str]| {
-                let text = redis.cli(database, command).expect("it answers");
-                text.lines().map(str::to_owned).collect::<Vec<_>>()
-            };
-            let count: u64 = if signal == "lag" {
-                let told = lines(&["XINFO", "GROUPS", &stream]);
-                let place = |word: &str| told.iter().position(|line| line == word);
-                assert!(place(&group).is_some(), "{told:?} has no {group}");
-                told[place("lag").expect("a lag") + 1]
-                    .parse()
-                    .expect("not nil")
-            } else {
-                let told = lines(&["XPENDING", &stream, &group]);
-                told[0].parse().expect("a number")
-            };
-            *found.entry(stream).or_default() += count;
-        }
-        found
-    };
+    let native = || of_redis(&redis, "deploy/keda");
     night.entries_come_and_go(&native).await;
 
     // Never a wrong zero: without the bus there is no answer.

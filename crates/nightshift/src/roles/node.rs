@@ -242,7 +242,7 @@ impl Ground {
         hook::Capacity {
             work: dispatcher.work.concurrency,
             triage: dispatcher.triage.concurrency,
-            work_max: None,
+            work_max: Some(dispatcher.work.investigations_max).filter(|max| *max > 0),
         }
     }
 

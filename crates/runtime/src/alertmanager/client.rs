@@ -81,6 +81,9 @@ impl Alertmanager {
             Some(file) => {
                 let bad = |why: String| OpenError::Ca(format!("{}: {why}", file.display()));
                 let pem = std::fs::read(file).map_err(|error| bad(error.to_string()))?;
+                if !String::from_utf8_lossy(&pem).contains("BEGIN CERTIFICATE") {
+                    return Err(bad(String::from("it holds no certificate")));
+                }
                 http::client_trusting(config.timeout.0, &pem)
                     .map_err(|error| bad(error.to_string()))?
             }
