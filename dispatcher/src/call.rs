@@ -7,6 +7,7 @@ use incident::digest::Digest;
 use incident::ports::{Agent, AgentError, AgentTask, Cx, Outcome};
 use runtime::CancelToken;
 
+use crate::breaker::Pass;
 use crate::config::Retry;
 use crate::service::Inner;
 
@@ -34,15 +35,31 @@ impl Drop for CallOff {
 impl Inner {
     /// Does one task. An agent that cannot be reached is asked again for a while: the entry stays
     /// where it is and none of its attempts is used up.
-    pub(crate) async fn call(&self, agent: &dyn Agent, task: AgentTask, within: Duration) -> End {
+    pub(crate) async fn call(
+        &self,
+        agent: &dyn Agent,
+        task: AgentTask,
+        within: Duration,
+        pass: &mut Pass,
+    ) -> End {
         let retry = &self.config.retry;
         let since = self.clock.elapsed();
         let mut waits = Retry::UNREACHABLE.waits(self.entropy.as_ref());
         loop {
+            let waited = self.clock.elapsed().saturating_sub(since);
+            tokio::select! {
+                biased;
+                () = self.left() => return End::Leaving,
+                () = pass.enter() => {}
+                () = self.clock.sleep(retry.unreachable_max.0.saturating_sub(waited)) => {
+                    return End::Task(Err(left_alone(agent)));
+                }
+            }
             let end = self.call_once(agent, task.clone(), within).await;
-            let End::Task(Err(AgentError::Unreachable { .. })) = &end else {
+            let stays = pass.report(&end, task.message_id.as_str());
+            if !stays {
                 return end;
-            };
+            }
             let wait = waits.next().unwrap_or(Retry::UNREACHABLE.wait_max);
             let waited = self.clock.elapsed().saturating_sub(since);
             if waited.saturating_add(wait) > retry.unreachable_max.0 {
@@ -50,7 +67,7 @@ impl Inner {
             }
             tracing::warn!(
                 agent = agent.card().name,
-                "an agent cannot be reached; asking again"
+                "an agent cannot be reached or keeps failing; asking again"
             );
             tokio::select! {
                 biased;
@@ -83,6 +100,14 @@ impl Inner {
             result = &mut run => if result.is_ok() { End::Task(result) } else { end },
             () = self.clock.sleep(ANSWER_WITHIN) => end,
         }
+    }
+}
+
+/// The agent did not work again for as long as an entry waits for it.
+fn left_alone(agent: &dyn Agent) -> AgentError {
+    AgentError::Unreachable {
+        agent: agent.card().name.clone(),
+        why: String::from("it kept failing and is left alone"),
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Config {
     pub work: Work,
     /// How work that failed is tried again.
     pub retry: Retry,
+    /// When an agent that keeps failing is left alone.
+    pub breaker: Breaker,
     /// On shutdown, how long running work may take to finish before it is called off and given back.
     /// Keep it a few seconds below the process's own grace period.
     pub grace: Span,
@@ -56,21 +58,44 @@ pub struct Work {
     pub aged_share: u32,
     /// Longest time before lanes below critical are looked at again when all were empty.
     pub poll: Span,
+    /// Investigations that run at once in all processes together; 0: as many as each process may.
+    /// All must say the same. Of these, `reserved_for_critical` are for critical work as well. A
+    /// process that is killed keeps its part for 15 s.
+    pub investigations_max: usize,
+    /// From this delivery on, only critical work is started beside a piece of work, so that one that
+    /// takes the process down takes little else with it.
+    pub alone_from: u32,
 }
 
 /// How work that failed is tried again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
-    /// Wait after the first failure; it doubles with each further one.
+    /// Wait after the first failure; it doubles with each further one, and half of it is chance. After
+    /// a deadline it is four times as long, and twice as long where an agent is busy.
     pub wait_min: Span,
     /// Longest wait, also when an agent asks for a longer one.
     pub wait_max: Span,
-    /// How long an agent that cannot be reached is waited for with the entry in hand. Attempts are
-    /// for work that fails; an agent that restarts must not use them up.
+    /// How long an agent that cannot be reached, or that is left alone because it keeps failing, is
+    /// waited for with the entry in hand. Attempts are for work that fails; an agent that restarts
+    /// must not use them up.
     pub unreachable_max: Span,
     /// How long an acknowledgement, a new entry or a put-back is tried while the stream is away.
     pub settle_within: Span,
+}
+
+/// When an agent that keeps failing is left alone. Nothing is claimed for it then; the other agent is
+/// not concerned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Breaker {
+    /// Failures in a row after which the agent is left alone; the same task failing again counts
+    /// once, unless the agent cannot be reached at all. 0: never.
+    pub failures: u32,
+    /// Time before it is tried again with one call; it doubles with each one that fails.
+    pub open_min: Span,
+    /// Longest time before it is tried again: what a recovered agent may have to wait for work.
+    pub open_max: Span,
 }
 
 impl Default for Config {
@@ -79,6 +104,7 @@ impl Default for Config {
             triage: Triage::default(),
             work: Work::default(),
             retry: Retry::default(),
+            breaker: Breaker::default(),
             grace: Span::secs(20),
             backlog_every: Span::secs(5),
         }
@@ -106,6 +132,18 @@ impl Default for Work {
             age_max: Span::secs(300),
             aged_share: 4,
             poll: Span::millis(200),
+            investigations_max: 0,
+            alone_from: 3,
+        }
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            open_min: Span::secs(1),
+            open_max: Span::secs(15),
         }
     }
 }
@@ -141,6 +179,27 @@ impl Retry {
     };
 }
 
+impl Work {
+    fn check_shared(&self, add: &mut impl FnMut(&str, String, &str)) {
+        let (max, reserved) = (self.investigations_max, self.reserved_for_critical);
+        if max > 1024 {
+            add(
+                "work.investigations_max",
+                format!("{max} is out of range"),
+                "Choose a number from 1 to 1024, or 0 for no limit.",
+            );
+        }
+        if max > 0 && reserved >= max {
+            let what = format!("{reserved} of {max} are reserved, so nothing else would ever run");
+            add(
+                "work.investigations_max",
+                what,
+                "Choose more than work.reserved_for_critical, or 0 for no limit.",
+            );
+        }
+    }
+}
+
 impl Section for Config {
     fn check(&self, path: &str, problems: &mut Vec<Problem>) {
         let mut add = |field: &str, what: String, remedy: &str| {
@@ -157,6 +216,7 @@ impl Section for Config {
                 add(field, format!("{value} is out of range"), &remedy);
             }
         }
+        self.work.check_shared(&mut add);
         if self.work.reserved_for_critical >= self.work.concurrency {
             let what = format!(
                 "{} of {} are reserved, so nothing else would ever run",
@@ -182,6 +242,7 @@ impl Section for Config {
             ("work.poll", self.work.poll),
             ("backlog_every", self.backlog_every),
             ("retry.settle_within", self.retry.settle_within),
+            ("breaker.open_min", self.breaker.open_min),
         ];
         for (field, value) in spans {
             if value.0.is_zero() {
@@ -191,6 +252,10 @@ impl Section for Config {
                     "Choose a length of time above zero.",
                 );
             }
+        }
+        if self.breaker.open_min > self.breaker.open_max {
+            let what = format!("{} is more than open_max", self.breaker.open_min);
+            add("breaker.open_min", what, "Choose at most breaker.open_max.");
         }
         if self.retry.wait_min > self.retry.wait_max {
             let what = format!("{} is more than wait_max", self.retry.wait_min);

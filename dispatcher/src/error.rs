@@ -24,6 +24,9 @@ pub enum DispatchError {
     /// The process leaves.
     #[error("the process is shutting down; another one takes over at once")]
     Leaving,
+    /// The slot under which the work ran may be somebody else's now.
+    #[error("the slot was lost, because the store was away for too long; the work was stopped")]
+    SlotLost,
     /// The work is for later.
     #[error("the work is not due yet")]
     Early,
@@ -36,7 +39,11 @@ impl Classify for DispatchError {
     fn kind(&self) -> Kind {
         match self {
             Self::Unreadable(_) => Kind::Permanent,
-            Self::Answer { .. } | Self::Panic(_) | Self::NoLane(_) | Self::Early => Kind::Transient,
+            Self::Answer { .. }
+            | Self::Panic(_)
+            | Self::NoLane(_)
+            | Self::SlotLost
+            | Self::Early => Kind::Transient,
             Self::Leaving => Kind::Cancelled,
         }
     }
@@ -49,6 +56,7 @@ impl Classify for DispatchError {
             Self::Leaving => Code("E-DISPATCH-004"),
             Self::NoLane(_) => Code("E-DISPATCH-005"),
             Self::Early => Code("E-DISPATCH-006"),
+            Self::SlotLost => Code("E-DISPATCH-007"),
         }
     }
 }

@@ -18,8 +18,21 @@ struct Hop {
     hop: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Agent {
+    agent: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AgentState {
+    agent: String,
+    state: &'static str,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
+    breaker: Family<AgentState, Gauge>,
+    breaker_opened: Family<Agent, Counter>,
     handled: Family<Handled, Counter>,
     seconds: Family<Hop, Histogram>,
     in_flight: Family<Hop, Gauge>,
@@ -43,6 +56,16 @@ impl Figures {
                 "Time of one job from claim to the last acknowledgement",
                 seconds,
             ),
+            breaker: metrics.register(
+                "breaker",
+                "1 for the state an agent's circuit breaker is in: closed, open, half_open",
+                Family::default(),
+            ),
+            breaker_opened: metrics.register(
+                "breaker_opened",
+                "How often an agent was left alone because it kept failing",
+                Family::default(),
+            ),
             in_flight: metrics.register("in_flight", "Jobs that run now", Family::default()),
         }
     }
@@ -53,6 +76,24 @@ impl Figures {
 
     pub(crate) fn seconds(&self, hop: &'static str, seconds: f64) {
         self.seconds.get_or_create(&Hop { hop }).observe(seconds);
+    }
+
+    pub(crate) fn breaker(&self, agent: &str, now: &'static str) {
+        for state in ["closed", "open", "half_open"] {
+            let labels = AgentState {
+                agent: agent.to_owned(),
+                state,
+            };
+            self.breaker
+                .get_or_create(&labels)
+                .set(i64::from(state == now));
+        }
+        if now == "open" {
+            let labels = Agent {
+                agent: agent.to_owned(),
+            };
+            self.breaker_opened.get_or_create(&labels).inc();
+        }
     }
 
     /// Counts a job as running until the guard is dropped.

@@ -1,15 +1,18 @@
 //! The dispatcher as a service: what it needs, what it starts, how it leaves.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use incident::Severity;
 use incident::ports::{Agent, Cancel as _, Clock, Entropy, Progress, Store, Stream};
 use runtime::backlog::Gauges;
+use runtime::slots::{Rules, Slots};
 use runtime::telemetry::Metrics;
 use runtime::{Shutdown, Supervisor, TaskKind};
 
+use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::metrics::Figures;
 use crate::pace::Paces;
@@ -63,7 +66,22 @@ impl Dispatcher {
     /// stage everything is dropped, and comes back when its leases end.
     pub fn start(&self, supervisor: &Supervisor) {
         let deps = self.deps.clone();
+        let breaker = |agent: &Arc<dyn Agent>| {
+            let (clock, entropy) = (Arc::clone(&deps.clock), Arc::clone(&deps.entropy));
+            let rules = &self.config.breaker;
+            Breaker::new(
+                &agent.card().name,
+                rules,
+                clock,
+                entropy,
+                self.figures.clone(),
+            )
+        };
         let inner = Arc::new(Inner {
+            slots: self.slots(),
+            triage_breaker: breaker(&deps.triage),
+            orchestrator_breaker: breaker(&deps.orchestrator),
+            suspects: AtomicUsize::new(0),
             config: self.config.clone(),
             events: deps.events,
             work: deps.work,
@@ -94,10 +112,33 @@ impl Dispatcher {
     }
 }
 
+impl Dispatcher {
+    /// The slots that all processes share; none if their number is not limited.
+    fn slots(&self) -> Option<Slots> {
+        let work = &self.config.work;
+        let rules = Rules::new(work.investigations_max, work.reserved_for_critical);
+        let deps = &self.deps;
+        (work.investigations_max > 0).then(|| {
+            Slots::new(
+                "investigations",
+                rules,
+                Arc::clone(&deps.store),
+                Arc::clone(&deps.clock),
+                Arc::clone(&deps.entropy),
+            )
+        })
+    }
+}
+
 /// What every task of the dispatcher shares.
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: Config,
+    pub(crate) slots: Option<Slots>,
+    pub(crate) triage_breaker: Arc<Breaker>,
+    pub(crate) orchestrator_breaker: Arc<Breaker>,
+    /// Pieces of work that run now and may take the process down.
+    pub(crate) suspects: AtomicUsize,
     pub(crate) events: Arc<dyn Stream>,
     pub(crate) work: BTreeMap<Severity, Arc<dyn Stream>>,
     pub(crate) triage: Arc<dyn Agent>,

@@ -13,6 +13,7 @@ use incident::{AlertEvent, MessageId, Severity, WorkItem};
 use runtime::{Supervisor, TaskKind};
 use tokio::sync::Semaphore;
 
+use crate::breaker::Pass;
 use crate::call::End;
 use crate::error::DispatchError;
 use crate::jobs::Patience;
@@ -32,23 +33,38 @@ struct Item<'a> {
 
 impl Inner {
     pub(crate) async fn serve_events(self: Arc<Self>, supervisor: &Supervisor) {
-        let permits = Arc::new(Semaphore::new(self.config.triage.concurrency));
-        let (max, wait) = (
-            self.config.triage.batch_max,
-            self.config.triage.batch_wait.0,
-        );
+        let config = &self.config.triage;
+        let permits = Arc::new(Semaphore::new(config.concurrency));
+        let all = u32::try_from(config.concurrency).unwrap_or(u32::MAX);
         let mut patience = Patience::new();
+        // Who takes the process down takes down what is handled beside it: an attempt of each is
+        // gone. So nothing is claimed beside an entry that was delivered often, nor beside the first
+        // one of a process, which may have died of it before.
+        let mut wary = true;
         loop {
+            let (wanted, max) = if wary {
+                (all, 1)
+            } else {
+                (1, config.batch_max)
+            };
             let permit = tokio::select! {
                 biased;
                 () = self.shutdown.drain.wait() => return,
-                permit = Arc::clone(&permits).acquire_owned() => permit,
+                permit = Arc::clone(&permits).acquire_many_owned(wanted) => permit,
             };
-            let Ok(permit) = permit else { return };
+            let Ok(mut permit) = permit else { return };
+            tokio::select! {
+                biased;
+                () = self.shutdown.drain.wait() => return,
+                () = self.triage_breaker.ready() => {}
+            }
+            let Some(mut pass) = self.triage_breaker.try_admit() else {
+                continue;
+            };
             // A shutdown waits for the claim: what a dropped claim was handed would lie idle until
             // its lease ends.
             let since = self.clock.elapsed();
-            let batch = match self.events.claim(max, wait).await {
+            let batch = match self.events.claim(max, config.batch_wait.0).await {
                 Ok(batch) => batch,
                 Err(error) => {
                     let stream = self.events.as_ref();
@@ -62,30 +78,34 @@ impl Inner {
             if batch.is_empty() {
                 continue;
             }
+            wary = batch.iter().any(|entry| entry.attempt >= config.alone_from);
+            if !wary {
+                drop(permit.split(permit.num_permits().saturating_sub(1)));
+            }
             let length = self.events.lease();
             let leases = Leases::new(batch.iter().map(|entry| &entry.lease), since, length);
             let this = Arc::clone(&self);
             supervisor.spawn(TaskKind::Work, "triage", async move {
-                let job = this.handle_batch(&batch, &leases);
+                let job = this.handle_batch(&batch, &leases, &mut pass);
                 this.guarded(HOP, this.events.as_ref(), &batch, job).await;
                 drop(permit);
             });
         }
     }
 
-    async fn handle_batch(&self, batch: &[Delivery], leases: &Leases) {
+    async fn handle_batch(&self, batch: &[Delivery], leases: &Leases, pass: &mut Pass) {
         tokio::select! {
             biased;
             () = leases.keep(self.events.as_ref(), self.clock.as_ref()) => {
                 self.figures.handled(HOP, "lost");
             }
-            () = self.rule(batch, leases) => {}
+            () = self.rule(batch, leases, pass) => {}
         }
     }
 
     /// Gets rulings for a batch, in one request if possible. When a request is refused for good,
     /// each of its events is tried alone, and the one that is refused alone is buried.
-    async fn rule(&self, batch: &[Delivery], leases: &Leases) {
+    async fn rule(&self, batch: &[Delivery], leases: &Leases, pass: &mut Pass) {
         let mut events = Vec::with_capacity(batch.len());
         for delivery in batch {
             match serde_json::from_slice::<AlertEvent>(&delivery.payload) {
@@ -109,7 +129,7 @@ impl Inner {
             if items.is_empty() {
                 continue;
             }
-            match self.rule_once(&items).await {
+            match self.rule_once(&items, pass).await {
                 None => {
                     for item in items {
                         if leases.let_go(&item.delivery.lease) {
@@ -134,13 +154,14 @@ impl Inner {
     }
 
     /// One request and the work that follows from it; none if the process leaves.
-    async fn rule_once(&self, items: &[Item<'_>]) -> Option<Verdict> {
+    async fn rule_once(&self, items: &[Item<'_>], pass: &mut Pass) -> Option<Verdict> {
         let within = self.config.triage.deadline.0;
         let task = match request(items) {
             Ok(task) => task,
             Err(error) => return Some(judge_error(&error)),
         };
-        let result = match self.call(self.triage.as_ref(), task, within).await {
+        let triage = self.triage.as_ref();
+        let result = match self.call(triage, task, within, pass).await {
             End::Leaving => return None,
             End::Task(result) => result,
         };

@@ -46,7 +46,14 @@ pub(crate) fn judge_error(error: &impl Classify) -> Verdict {
     }
 }
 
-/// The wait before the next delivery of an entry that failed in delivery number `attempt`.
+/// The wait before the next delivery of an entry that failed in delivery number `attempt`. It depends
+/// on the class of the failure: who is busy gets more time than who failed, and what took all the
+/// time there was is not likely to go faster soon.
 pub(crate) fn delay(policy: Policy, attempt: u32, kind: Kind, entropy: &dyn Entropy) -> Duration {
-    policy.wait_after(attempt, kind, entropy)
+    let further = match kind {
+        Kind::Overloaded { retry_after: None } => 1,
+        Kind::Exhausted => 2,
+        Kind::Transient | Kind::Overloaded { .. } | Kind::Cancelled | Kind::Permanent => 0,
+    };
+    policy.wait_after(attempt.saturating_add(further), kind, entropy)
 }

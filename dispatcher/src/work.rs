@@ -1,15 +1,19 @@
 //! The second hop: work to the orchestrator, the most urgent lane first.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use incident::error::Classify as _;
 use incident::message::{WorkReply, WorkRequest};
-use incident::ports::{AgentError, AgentTask, Delivery, Outcome, Stream, StreamError};
+use incident::ports::{AgentError, AgentTask, Cx, Delivery, Outcome, Stream, StreamError};
 use incident::{MessageId, Severity, Step, WorkItem};
+use runtime::slots::{Slot, SlotError, Want};
 use runtime::{Supervisor, TaskKind};
 use serde::Deserialize as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::breaker::Pass;
 use crate::call::End;
 use crate::error::{DispatchError, cause};
 use crate::jobs::Patience;
@@ -20,6 +24,8 @@ use crate::verdict::{Verdict, judge, judge_error};
 
 const HOP: &str = "work";
 const SKILL: &str = "work/1";
+/// How long a slot is waited for before everything else is looked at again.
+const SLOT_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time work is put off at once; clocks that disagree must not make it longer.
 const PUT_OFF_MAX: Duration = Duration::from_hours(1);
 
@@ -29,6 +35,73 @@ struct Claimed {
     stream: Arc<dyn Stream>,
     delivery: Delivery,
     leases: Leases,
+}
+
+/// What work is done under, besides its lease.
+struct Held {
+    permit: OwnedSemaphorePermit,
+    /// Leave to do lesser than critical work.
+    second: Option<OwnedSemaphorePermit>,
+    slot: Option<Slot>,
+    pass: Pass,
+    suspect: Option<Suspect>,
+}
+
+/// A piece of work that may take the process down runs.
+struct Suspect(Arc<Inner>);
+
+impl Suspect {
+    fn new(inner: &Arc<Inner>) -> Self {
+        inner.suspects.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Suspect {
+    fn drop(&mut self) {
+        self.0.suspects.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Held {
+    /// Gives up what `claimed` does not need.
+    async fn narrow(&mut self, inner: &Arc<Inner>, claimed: &Claimed) {
+        if claimed.delivery.attempt >= inner.config.work.alone_from {
+            self.suspect = Some(Suspect::new(inner));
+        }
+        // Critical work does not use up what lesser work may have.
+        if claimed.lane == Severity::Critical {
+            self.second = None;
+            if let Some(slot) = self.slot.take() {
+                self.slot = Some(slot.make_room().await);
+            }
+        }
+    }
+
+    /// Completes when the slot is lost.
+    async fn keep_slot(&self) {
+        Self::keep(self.slot.as_ref()).await;
+    }
+
+    async fn keep(slot: Option<&Slot>) {
+        match slot {
+            Some(slot) => slot.keep().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn release(self) {
+        let Self {
+            permit,
+            second,
+            slot,
+            ..
+        } = self;
+        if let Some(slot) = slot {
+            slot.release().await;
+        }
+        drop((permit, second));
+    }
 }
 
 impl Inner {
@@ -49,33 +122,118 @@ impl Inner {
             };
             let Ok(permit) = permit else { return };
             let second = Arc::clone(&lesser).try_acquire_owned().ok();
-            let claimed = match self.claim(served, second.is_some()).await {
-                Ok(Some(claimed)) => claimed,
-                Ok(None) if self.is_leaving() => return,
+            let second = second.filter(|_| self.suspects.load(Ordering::SeqCst) == 0);
+            let Some((slot, pass)) = self.leave_to_claim(second.is_some()).await else {
+                if self.is_leaving() {
+                    return;
+                }
+                continue;
+            };
+            let mut held = Held {
+                permit,
+                second,
+                slot,
+                pass,
+                suspect: None,
+            };
+            match self.claim_under(served, &held).await {
+                Ok(Some(claimed)) => {
+                    patience.reset();
+                    served = served.wrapping_add(1);
+                    held.narrow(&self, &claimed).await;
+                    self.start_work(supervisor, claimed, held);
+                }
                 Ok(None) => {
                     patience.reset();
-                    continue;
+                    held.release().await;
+                    if self.is_leaving() {
+                        return;
+                    }
                 }
                 Err((stream, error)) => {
-                    if self
+                    held.release().await;
+                    if !self
                         .claim_failed(stream.as_ref(), &error, &mut patience)
                         .await
                     {
-                        continue;
+                        return;
                     }
-                    return;
+                }
+            }
+        }
+    }
+
+    /// What else is needed before a claim: the agent is not left alone, and a slot is free if all
+    /// processes share a number of them. None if one of it could not be had yet.
+    async fn leave_to_claim(&self, lesser: bool) -> Option<(Option<Slot>, Pass)> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.drain.wait() => return None,
+            () = self.orchestrator_breaker.ready() => {}
+        }
+        let slot = match &self.slots {
+            None => None,
+            Some(slots) => {
+                let want = if lesser { Want::Either } else { Want::Urgent };
+                let cx = Cx::root(Arc::clone(&self.clock), SLOT_WITHIN, "0".repeat(32))
+                    .with_cancel(Arc::new(self.shutdown.drain.clone()));
+                match slots.acquire(want, &cx).await {
+                    Ok(slot) => Some(slot),
+                    Err(SlotError::Busy { .. }) => return None,
+                    Err(error) => {
+                        tracing::warn!(code = %error.code(), %error, "cannot have a slot");
+                        self.pause(SLOT_WITHIN).await;
+                        return None;
+                    }
+                }
+            }
+        };
+        // Only now: who waits for a slot must not keep others from finding out about the agent.
+        if let Some(pass) = self.orchestrator_breaker.try_admit() {
+            return Some((slot, pass));
+        }
+        if let Some(slot) = slot {
+            slot.release().await;
+        }
+        None
+    }
+
+    /// Claims under what is held, again and again as long as nobody else could do better with it.
+    async fn claim_under(
+        &self,
+        served: u32,
+        held: &Held,
+    ) -> Result<Option<Claimed>, (Arc<dyn Stream>, StreamError)> {
+        let reserved = held.slot.as_ref().is_some_and(Slot::is_reserved);
+        loop {
+            let calm = self.suspects.load(Ordering::SeqCst) == 0;
+            let lesser = held.second.is_some() && !reserved && calm;
+            let (claimed, lost) = {
+                // The claim is not dropped when the slot is lost: what it was handed would lie idle.
+                let mut claim = std::pin::pin!(self.claim(served, lesser));
+                let mut kept = std::pin::pin!(held.keep_slot());
+                let mut lost = false;
+                loop {
+                    tokio::select! {
+                        biased;
+                        claimed = &mut claim => break (claimed?, lost),
+                        () = &mut kept, if !lost => lost = true,
+                    }
                 }
             };
-            patience.reset();
-            if self.is_leaving() {
-                self.give_back(HOP, claimed.stream.as_ref(), &claimed.delivery)
-                    .await;
-                return;
+            match claimed {
+                Some(claimed) if self.is_leaving() || lost => {
+                    self.give_back(HOP, claimed.stream.as_ref(), &claimed.delivery)
+                        .await;
+                    return Ok(None);
+                }
+                Some(claimed) => return Ok(Some(claimed)),
+                None => {}
             }
-            served = served.wrapping_add(1);
-            // Critical work does not use up what lesser work may have.
-            let second = second.filter(|_| claimed.lane != Severity::Critical);
-            self.start_work(supervisor, claimed, (permit, second));
+            let useful = lesser && held.slot.is_some() && !held.pass.is_probe();
+            if !useful || lost || self.is_leaving() || !self.orchestrator_breaker.is_closed() {
+                return Ok(None);
+            }
         }
     }
 
@@ -121,28 +279,25 @@ impl Inner {
         Ok(None)
     }
 
-    fn start_work(
-        self: &Arc<Self>,
-        supervisor: &Supervisor,
-        claimed: Claimed,
-        permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
-    ) {
+    fn start_work(self: &Arc<Self>, supervisor: &Supervisor, claimed: Claimed, mut held: Held) {
         let this = Arc::clone(self);
         supervisor.spawn(TaskKind::Work, "work", async move {
-            let Claimed {
-                stream,
-                delivery,
-                leases,
-                ..
-            } = &claimed;
-            let job = this.handle_work(stream.as_ref(), delivery, leases);
-            this.guarded(HOP, stream.as_ref(), std::slice::from_ref(delivery), job)
+            let (stream, delivery) = (claimed.stream.as_ref(), &claimed.delivery);
+            let job = this.handle_work(&claimed, &mut held);
+            this.guarded(HOP, stream, std::slice::from_ref(delivery), job)
                 .await;
-            drop(permits);
+            held.release().await;
         });
     }
 
-    async fn handle_work(&self, stream: &dyn Stream, delivery: &Delivery, leases: &Leases) {
+    async fn handle_work(&self, claimed: &Claimed, held: &mut Held) {
+        let Claimed {
+            stream,
+            delivery,
+            leases,
+            ..
+        } = claimed;
+        let stream = stream.as_ref();
         let task = match task(delivery) {
             Ok((item, _)) if self.is_early(&item) => {
                 return self.put_off(stream, delivery, &item).await;
@@ -162,7 +317,12 @@ impl Inner {
                 self.figures.handled(HOP, "lost");
                 return;
             }
-            end = self.call(self.orchestrator.as_ref(), task, within) => end,
+            // As many as may run are running without us.
+            () = Held::keep(held.slot.as_ref()) => {
+                let verdict = judge_error(&DispatchError::SlotLost);
+                return self.settle(HOP, stream, delivery, verdict).await;
+            }
+            end = self.call(self.orchestrator.as_ref(), task, within, &mut held.pass) => end,
         };
         match end {
             End::Task(result) => {
@@ -175,8 +335,7 @@ impl Inner {
 
     /// What becomes of the entry, once the work that follows from it is durable.
     async fn follow(&self, result: &Result<Outcome, AgentError>) -> Verdict {
-        let (Ok(Outcome::Completed { output }) | Ok(Outcome::InputRequired { output, .. })) =
-            result
+        let Ok(Outcome::Completed { output } | Outcome::InputRequired { output, .. }) = result
         else {
             return judge(result);
         };

@@ -13,13 +13,15 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use incident::error::{Classify, Code, Kind};
 use incident::ports::{Clock, Cx, Entropy, Expect, Put, Store, StoreError, Versioned};
 
-use crate::entropy::nonce;
+use tokio::sync::OnceCell;
+
 use crate::retry::Policy;
 
 /// How many slots there are and how they are shared out.
@@ -112,6 +114,9 @@ struct Core {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    /// No two handles have the same: a token of the store, taken when it is first needed.
+    token: OnceCell<u64>,
+    asked: AtomicU64,
 }
 
 /// One slot, held. Dropped without [`Slot::release`] it becomes free when its time is over.
@@ -162,6 +167,8 @@ impl Slots {
                 store,
                 clock,
                 entropy,
+                token: OnceCell::new(),
+                asked: AtomicU64::new(0),
             }),
         }
     }
@@ -175,7 +182,7 @@ impl Slots {
     pub async fn acquire(&self, want: Want, cx: &Cx) -> Result<Slot, SlotError> {
         let core = &self.core;
         let since = core.clock.elapsed();
-        let mark = nonce(core.entropy.as_ref(), 16);
+        let asked = core.asked.fetch_add(1, Ordering::Relaxed);
         let pauses = Policy {
             name: "slot",
             wait_min: core.rules.poll / 8,
@@ -192,7 +199,7 @@ impl Slots {
             let waited = core.clock.elapsed().saturating_sub(since);
             let aged = waited >= core.rules.age_max && want == Want::Usual;
             let want = if aged { Want::Urgent } else { want };
-            match cx.bound(core.take(&mark, want)).await {
+            match cx.bound(core.take(asked, want)).await {
                 Some(Ok(Some(slot))) => return Ok(slot),
                 Some(Ok(None)) => {
                     if !told {
@@ -219,8 +226,8 @@ impl Slots {
     /// # Errors
     /// The store's.
     pub async fn try_acquire(&self, want: Want) -> Result<Option<Slot>, StoreError> {
-        let mark = nonce(self.core.entropy.as_ref(), 16);
-        self.core.take(&mark, want).await
+        let asked = self.core.asked.fetch_add(1, Ordering::Relaxed);
+        self.core.take(asked, want).await
     }
 }
 
@@ -257,8 +264,20 @@ impl Core {
         }
     }
 
-    /// Takes a free slot, or the one that `mark` took before without being told.
-    async fn take(self: &Arc<Self>, mark: &str, want: Want) -> Result<Option<Slot>, StoreError> {
+    /// What tells one holder from all others.
+    async fn mark(&self, asked: u64) -> Result<String, StoreError> {
+        let name = format!("slots/{}", self.name);
+        let token = self.token.get_or_try_init(|| async {
+            let fence = self.store.fence(&name).await?;
+            Ok::<u64, StoreError>(fence.token)
+        });
+        Ok(format!("{}-{asked}", token.await?))
+    }
+
+    /// Takes a free slot, or the one that was taken before for the same question without an answer.
+    async fn take(self: &Arc<Self>, asked: u64, want: Want) -> Result<Option<Slot>, StoreError> {
+        let mark = self.mark(asked).await?;
+        let mark = mark.as_str();
         let prefix = self.prefix();
         let listed = self.store.list(&prefix, None, self.rules.slots).await?;
         let taken: BTreeMap<&str, &Versioned> = listed

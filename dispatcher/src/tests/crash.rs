@@ -5,7 +5,9 @@ use std::time::Duration;
 use incident::ports::{Entropy as _, Stream as _};
 use runtime::SeededEntropy;
 
-use super::world::{World, event, lock, run};
+use incident::Severity::{Critical, Warning};
+
+use super::world::{Plan, World, event, lock, run};
 use crate::Config;
 
 const EVENTS: [&str; 7] = [
@@ -101,6 +103,63 @@ fn a_crash_at_any_point_loses_nothing() {
         points += 1;
     }
     assert!(points > 40, "only {points} points were tried");
+}
+
+/// Runs process after process, each until something in it is deadly, until nothing is left to do; how
+/// many there were.
+async fn lives(world: &World) -> u32 {
+    for life in 1..40 {
+        live(world, Some(i64::MAX)).await;
+        if !world.trap.is_sprung() {
+            return life;
+        }
+    }
+    panic!("it never ends");
+}
+
+/// What takes the process down every time is buried with its history, and nothing else is: neither
+/// what came with it in a batch, nor what ran beside it.
+#[test]
+fn what_kills_the_process_dies_alone() {
+    run(async {
+        let world = World::new();
+        let lines: Vec<String> = (0..40).map(|n| format!("E{n} severity=info")).collect();
+        let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        lines.insert(20, "Deadly do=kill");
+        world.add_events(&lines).await;
+        let processes = lives(&world).await;
+        assert!(processes <= 7, "{processes} processes");
+        let buried = [(
+            "incident:events".to_owned(),
+            5,
+            "E-STREAM-005: the lease ended 5 times without an answer".to_owned(),
+        )];
+        assert_eq!(world.dead().await, buried);
+        assert_eq!(lock(&world.events.acks).len(), 40);
+    });
+    run(async {
+        let world = World::new();
+        let deadly = incident::IncidentId::derive("w3", super::world::T0);
+        world.orchestrator.plan(move |item, _| Plan {
+            kills: item.incident == deadly,
+            ..Plan::good(20)
+        });
+        world
+            .add_work(Warning, (0..12).map(|n| format!("w{n}")))
+            .await;
+        world
+            .add_work(Critical, (0..3).map(|n| format!("c{n}")))
+            .await;
+        let processes = lives(&world).await;
+        assert!(processes <= 7, "{processes} processes");
+        let buried = [(
+            "incident:work:warning".to_owned(),
+            5,
+            "E-STREAM-005: the lease ended 5 times without an answer".to_owned(),
+        )];
+        assert_eq!(world.dead().await, buried);
+        assert_eq!(lock(&world.orchestrator.log).completed.len(), 14);
+    });
 }
 
 #[test]

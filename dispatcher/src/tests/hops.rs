@@ -13,7 +13,7 @@ use runtime::config::{Section as _, Span};
 
 use super::world::{Plan, World, event, lock, run};
 use crate::verdict::{delay, judge};
-use crate::{Config, Retry, Triage, Work};
+use crate::{Breaker, Config, Retry, Triage, Work};
 
 fn errors() -> Vec<AgentError> {
     let (agent, why) = (String::from("a"), String::from("made up"));
@@ -84,6 +84,15 @@ fn waits_grow_and_honour_what_is_asked_for() {
         Duration::from_secs(40)
     );
     assert_eq!(delay(policy, 1, asked(4000), &entropy), policy.wait_max);
+    // By class: at the least half of two, four and eight seconds.
+    let least = |kind| {
+        let waits = (0..200).map(|_| delay(policy, 1, kind, &entropy));
+        waits.min().unwrap_or_default().as_millis()
+    };
+    assert!((1000..1100).contains(&least(Kind::Transient)));
+    assert!((1000..1100).contains(&least(Kind::Cancelled)));
+    assert!((2000..2200).contains(&least(Kind::Overloaded { retry_after: None })));
+    assert!((4000..4400).contains(&least(Kind::Exhausted)));
 }
 
 /// One piece of work for which the orchestrator always answers `plan`: what becomes of it.
@@ -224,9 +233,9 @@ fn poison_does_not_take_others_down() {
         let supervisor = world.start(Config::default());
         world.until_idle().await;
         supervisor.drain(Duration::from_secs(5)).await;
-        // All at once, then each alone.
-        let mut calls = vec![11];
-        calls.extend([1; 11]);
+        // The first of a process by itself, then all at once, then each alone.
+        let mut calls = vec![1, 10];
+        calls.extend([1; 10]);
         assert_eq!(*lock(&world.triage.calls), calls);
         assert_eq!(lock(&world.events.acks).len(), 10);
         insta::assert_debug_snapshot!(world.dead().await, @r#"
@@ -516,6 +525,7 @@ fn a_configuration_that_cannot_work_says_so() {
         },
         work: Work {
             reserved_for_critical: 4,
+            investigations_max: 3,
             aged_share: 0,
             ..Work::default()
         },
@@ -523,13 +533,19 @@ fn a_configuration_that_cannot_work_says_so() {
             wait_min: Span::secs(300),
             ..Retry::default()
         },
+        breaker: Breaker {
+            open_min: Span::secs(120),
+            ..Breaker::default()
+        },
         ..Config::default()
     };
     insta::assert_snapshot!(problems(&bad), @"
     dispatcher.triage.batch_max: 0 is out of range. Choose a number from 1 to 1000.
+    dispatcher.work.investigations_max: 4 of 3 are reserved, so nothing else would ever run. Choose more than work.reserved_for_critical, or 0 for no limit.
     dispatcher.work.reserved_for_critical: 4 of 4 are reserved, so nothing else would ever run. Choose less than work.concurrency.
     dispatcher.work.aged_share: 0 is no share. Choose 1 or more.
     dispatcher.triage.batch_wait: it is zero. Choose a length of time above zero.
+    dispatcher.breaker.open_min: 2m is more than open_max. Choose at most breaker.open_max.
     dispatcher.retry.wait_min: 5m is more than wait_max. Choose at most retry.wait_max.
     ");
 }

@@ -48,6 +48,12 @@ impl Trap {
         *lock(&self.abort) = None;
     }
 
+    /// Kills the process now.
+    pub(super) async fn spring(&self) {
+        self.left.store(0, Ordering::SeqCst);
+        self.step().await;
+    }
+
     pub(super) fn is_sprung(&self) -> bool {
         self.sprung.load(Ordering::SeqCst)
     }
@@ -201,6 +207,8 @@ pub(super) struct FakeTriage {
     /// Events of each call.
     pub(super) calls: Mutex<Vec<usize>>,
     pub(super) rulings: Mutex<BTreeMap<String, Ruling>>,
+    /// While it is not, events labelled `do=fail` fail.
+    pub(super) is_well: AtomicBool,
 }
 
 #[async_trait]
@@ -223,6 +231,14 @@ impl Agent for FakeTriage {
                     });
                 }
                 Some("panic") => panic!("made up"),
+                Some("kill") => self.trap.spring().await,
+                Some("fail") if !self.is_well.load(Ordering::SeqCst) => {
+                    let why = String::from("made up");
+                    return Err(AgentError::Failed {
+                        agent: agent(),
+                        why,
+                    });
+                }
                 Some("ask") => {
                     let (question, output) = (String::from("?"), serde_json::Value::Null);
                     return Ok(Outcome::InputRequired { question, output });
@@ -285,6 +301,8 @@ pub(super) struct Plan {
     pub(super) result: Result<bool, AgentError>,
     /// What the reply asks for later.
     pub(super) again: Option<WorkItem>,
+    /// It takes the process down.
+    pub(super) kills: bool,
 }
 
 impl Plan {
@@ -293,6 +311,7 @@ impl Plan {
             takes: Duration::from_secs(secs),
             result: Ok(false),
             again: None,
+            kills: false,
         }
     }
 
@@ -301,6 +320,7 @@ impl Plan {
             takes: Duration::from_secs(1),
             result: Err(error),
             again: None,
+            kills: false,
         }
     }
 }
@@ -385,6 +405,9 @@ impl Agent for FakeOrchestrator {
         };
         self.trap.step().await;
         let plan = (lock(&self.plan))(&request.item, number);
+        if plan.kills {
+            self.trap.spring().await;
+        }
         let done = cx.bound(cx.clock.sleep(plan.takes)).await;
         call.ended = true;
         if done.is_none() {
@@ -459,6 +482,7 @@ impl World {
             trap: Arc::clone(&trap),
             calls: Mutex::default(),
             rulings: Mutex::default(),
+            is_well: AtomicBool::new(false),
         };
         let orchestrator = FakeOrchestrator {
             card: card("incident-orchestrator"),
