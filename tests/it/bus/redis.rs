@@ -125,6 +125,42 @@ async fn scalers_find_the_names_and_numbers_they_rely_on() -> Check {
 }
 
 #[tokio::test]
+async fn a_count_that_a_failover_left_too_high_is_put_right() -> Check {
+    let server = RedisServer::start().await?;
+    let open = Open::new(&redis(&server, Rules::default())).await?;
+    let stream = open.bus.stream(STREAM, "a").await?;
+    stream
+        .append(vec![entry("a"), entry("b"), entry("c")])
+        .await?;
+    for delivery in stream.claim(10, SHORT).await? {
+        stream.ack(&delivery.lease).await?;
+    }
+    // What a replica of Redis 7.0 has once it is master: how far the group is, not how much it read.
+    let text = server.cli(4, &["XINFO", "GROUPS", STREAM])?;
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| *line == "last-delivered-id");
+    let last = lines.get(at.context("no id")? + 1).context("no id")?;
+    let stale = [
+        "XGROUP",
+        "SETID",
+        STREAM,
+        "dispatch-group",
+        last,
+        "ENTRIESREAD",
+        "1",
+    ];
+    server.cli(4, &stale)?;
+    ensure!(group(&server, STREAM)?.1 == "2", "the server counts wrong");
+    ensure!(stream.backlog().await?.waiting == 0, "we do not");
+    ensure!(
+        stream.claim(10, SHORT).await?.is_empty(),
+        "nothing is there"
+    );
+    ensure!(group(&server, STREAM)?.1 == "0", "and scalers see it");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_acknowledged_is_trimmed_and_nothing_else() -> Check {
     let server = RedisServer::start().await?;
     let open = Open::new(&redis(&server, Rules::default())).await?;

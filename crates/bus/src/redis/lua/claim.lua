@@ -3,7 +3,7 @@
 -- payload) and in how many ms the next entry becomes ready, -1 if none is held back.
 local max, lease = tonumber(ARGV[4]), tonumber(ARGV[5])
 local attempts_max, forgiven = tonumber(ARGV[6]), tonumber(ARGV[7])
-find_group()
+local info = find_group()
 
 local due = {}
 for _, set in ipairs({ leases, later }) do
@@ -51,6 +51,12 @@ if #deliveries < max then
   local read = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', stream, '>')
   for _, item in ipairs(read and read[1][2] or {}) do
     hand_out(item[1], item[2], { a = 0, r = 0 })
+  end
+  if not read and info.lag ~= 0 then
+    -- There is nothing to read and the server counts something, as after a failover. Scalers read
+    -- that number as well, so it is put right.
+    local added = fields_of(redis.call('XINFO', 'STREAM', stream))['entries-added']
+    redis.call('XGROUP', 'SETID', stream, group, info['last-delivered-id'], 'ENTRIESREAD', whole(added))
   end
 end
 
