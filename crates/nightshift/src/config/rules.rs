@@ -11,6 +11,7 @@ pub(super) fn check(config: &Config, problems: &mut Vec<Problem>) {
         grace(config),
         batch(config),
         work_deadline(config),
+        interrupted_draft(config),
         execution(
             config,
             "dispatcher.work.deadline",
@@ -79,6 +80,24 @@ fn work_deadline(config: &Config) -> Option<Problem> {
             "dispatcher.work.deadline",
             format!("{deadline} ends work before its report, which may take until {report}"),
             "Make it longer than pipelines.report_within, by a minute for the draft.",
+        )
+    })
+}
+
+/// A draft that was interrupted is taken up after its time is over, because it may still be under
+/// way. Work that ends before that would wait, end and wait again.
+fn interrupted_draft(config: &Config) -> Option<Problem> {
+    let (deadline, draft) = (
+        config.dispatcher.work.deadline,
+        config.pipelines.draft_timeout,
+    );
+    (deadline.0 <= draft.0.saturating_mul(2)).then(|| {
+        Problem::new(
+            "pipelines.draft_timeout",
+            format!(
+                "{draft} to wait for an interrupted draft and {draft} for the next leave nothing of dispatcher.work.deadline = \"{deadline}\""
+            ),
+            "Make it shorter than half of dispatcher.work.deadline.",
         )
     })
 }
