@@ -1,5 +1,6 @@
 //! What is done to the system, and which scenarios there are on which bus.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::{Result, bail};
@@ -14,6 +15,12 @@ pub(crate) enum Bus {
     Embedded,
     /// One Redis server.
     Redis,
+    /// Redis servers that sentinels watch.
+    Sentinel,
+    /// A Redis Cluster.
+    Cluster,
+    /// One NATS server with JetStream.
+    Nats,
 }
 
 impl Bus {
@@ -21,7 +28,8 @@ impl Bus {
     fn faults(self) -> Vec<Fault> {
         use Fault::{
             AgentsKill, ClockJump, DiskFull, DispatcherFreeze, DispatcherKill, HookKill,
-            ProcessKill, ServerFreeze, ServerKill, SlowAgents, TornTail,
+            MasterFreeze, MasterKill, ProcessKill, ServerFreeze, ServerKill, ServerRestart,
+            ShardFreeze, ShardKill, SlowAgents, TornTail,
         };
         match self {
             Self::Embedded => vec![ProcessKill, ClockJump, DiskFull, SlowAgents],
@@ -36,6 +44,16 @@ impl Bus {
                 ClockJump,
                 DiskFull,
                 SlowAgents,
+            ],
+            Self::Sentinel => vec![MasterKill, MasterFreeze, DispatcherKill, AgentsKill],
+            Self::Cluster => vec![ShardKill, ShardFreeze, DispatcherKill, AgentsKill],
+            Self::Nats => vec![
+                ServerKill,
+                ServerRestart,
+                ServerFreeze,
+                HookKill,
+                DispatcherKill,
+                AgentsKill,
             ],
         }
     }
@@ -54,9 +72,14 @@ impl Bus {
             ..Scenario::new("mixed-alertmanager", faults)
         });
         if self == Self::Redis {
+            let lost = vec![Fault::LostTail];
+            scenarios.push(Scenario {
+                refuses: true,
+                ..Scenario::new("lost-tail-refused", lost.clone())
+            });
             scenarios.push(Scenario {
                 outside: true,
-                ..Scenario::new(Fault::LostTail.name(), vec![Fault::LostTail])
+                ..Scenario::new(Fault::LostTail.name(), lost)
             });
         }
         scenarios
@@ -101,6 +124,9 @@ pub(crate) struct Scenario {
     pub(crate) alertmanager: bool,
     /// Whether the fault takes away what was never promised to be durable.
     pub(crate) outside: bool,
+    /// Whether the durability asked for is more than the server can promise: nothing may be
+    /// acknowledged.
+    pub(crate) refuses: bool,
 }
 
 impl Scenario {
@@ -110,7 +136,14 @@ impl Scenario {
             faults,
             alertmanager: false,
             outside: false,
+            refuses: false,
         }
+    }
+
+    /// One scenario with the faults of all.
+    pub(crate) fn mixed(all: &[Self]) -> Self {
+        let faults: BTreeSet<Fault> = all.iter().flat_map(|one| one.faults.clone()).collect();
+        Self::new("mixed", faults.into_iter().collect())
     }
 
     pub(crate) fn has(&self, fault: Fault) -> bool {
@@ -120,11 +153,14 @@ impl Scenario {
     /// One sentence.
     pub(crate) fn what(&self) -> String {
         match self.faults.as_slice() {
+            _ if self.refuses => {
+                "flushing is asked for on a server that flushes once a second: nothing may be acknowledged, so that nothing can be lost".to_owned()
+            }
             [fault] => fault.what().to_owned(),
             _ if self.alertmanager => {
-                "all faults of this bus at random, alerts from Debian's Alertmanager".to_owned()
+                "these faults at random, alerts from Debian's Alertmanager".to_owned()
             }
-            _ => "all faults of this bus at random".to_owned(),
+            _ => "these faults at random".to_owned(),
         }
     }
 }
@@ -140,8 +176,13 @@ pub(crate) enum Fault {
     AgentsKill,
     ServerKill,
     ServerFreeze,
+    ServerRestart,
     TornTail,
     LostTail,
+    MasterKill,
+    MasterFreeze,
+    ShardKill,
+    ShardFreeze,
     ClockJump,
     DiskFull,
     SlowAgents,
@@ -151,6 +192,11 @@ impl Fault {
     /// As it is named on the command line and in the report.
     pub(crate) fn name(self) -> &'static str {
         self.about().0
+    }
+
+    /// Whether a successor is elected, which bounds the recovery.
+    pub(crate) fn is_failover(self) -> bool {
+        matches!(self, Self::MasterKill | Self::MasterFreeze)
     }
 
     /// What is done, in one sentence.
@@ -176,6 +222,7 @@ impl Fault {
                 "server-freeze",
                 "SIGSTOP of the server for longer than timeouts and leases, then SIGCONT",
             ),
+            Self::ServerRestart => ("server-restart", "SIGTERM of the server, then its restart"),
             Self::TornTail => (
                 "torn-tail",
                 "kill -9 of the server in the middle of a write: its log ends with half a command or half a transaction",
@@ -183,6 +230,22 @@ impl Fault {
             Self::LostTail => (
                 "lost-tail",
                 "power loss of a server that flushes once a second: up to the last second of its log is gone",
+            ),
+            Self::MasterKill => (
+                "master-kill",
+                "kill -9 of the master; sentinels elect another, the old one comes back as a replica",
+            ),
+            Self::MasterFreeze => (
+                "master-freeze",
+                "SIGSTOP of the master until another is elected; it comes back and still thinks it is master",
+            ),
+            Self::ShardKill => (
+                "shard-kill",
+                "kill -9 of the node with our keys; a replica takes over, the old one comes back",
+            ),
+            Self::ShardFreeze => (
+                "shard-freeze",
+                "SIGSTOP of the node with our keys until a replica has taken over; it comes back stale",
             ),
             Self::ClockJump => (
                 "clock-jump",

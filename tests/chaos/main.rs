@@ -61,6 +61,9 @@ struct Cli {
     /// Only these scenarios; by default all there are on the bus.
     #[arg(long = "fault", value_name = "NAME")]
     faults: Vec<String>,
+    /// The named ones mixed into one scenario.
+    #[arg(long, requires = "faults")]
+    mixed: bool,
     /// The seed of a run that is to be made again.
     #[arg(long)]
     seed: Option<u64>,
@@ -103,7 +106,11 @@ async fn main() -> ExitCode {
 /// Runs what was asked for; whether every bar was reached.
 async fn chaos(cli: &Cli) -> Result<bool> {
     let bus = cli.bus.context("--bus says which")?;
-    let (scenarios, skipped) = possible(bus.chosen(&cli.faults)?);
+    let mut chosen = bus.chosen(&cli.faults)?;
+    if cli.mixed {
+        chosen = vec![Scenario::mixed(&chosen)];
+    }
+    let (scenarios, skipped) = possible(chosen);
     if scenarios.is_empty() {
         bail!("nothing of this can run here");
     }
@@ -187,6 +194,9 @@ fn arguments(bus: Bus, cli: &Cli) -> String {
     let mut arguments = format!("--bus {bus} --kills {}", cli.kills);
     for fault in &cli.faults {
         arguments += &format!(" --fault {fault}");
+    }
+    if cli.mixed {
+        arguments += " --mixed";
     }
     if let Some(json) = &cli.json {
         arguments += &format!(" --json {}", json.display());

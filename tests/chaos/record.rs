@@ -34,6 +34,8 @@ pub(crate) struct Outcome {
     pub(crate) what: String,
     /// Whether the fault takes away what was never promised to be durable.
     pub(crate) outside: bool,
+    /// Whether nothing may be acknowledged.
+    pub(crate) refuses: bool,
     pub(crate) alertmanager: bool,
     pub(crate) server: String,
     pub(crate) seconds: f64,
@@ -116,6 +118,9 @@ impl Outcome {
         self.recoveries.values().flatten()
     }
 
+    /// Longest recovery after a failover, from the election on.
+    const FAILOVER_WITHIN_MS: f64 = 5000.0;
+
     /// Holds the outcome to the bars. Outside of the durability asked for, events may be lost with
     /// the fault; everything else holds there, too.
     pub(crate) fn judge(&mut self) {
@@ -142,6 +147,23 @@ impl Outcome {
             if counts && count > 0 {
                 self.missed.push(format!("{count} {what}, the bar is 0"));
             }
+        }
+        if self.refuses && self.events_acknowledged > 0 {
+            let count = self.events_acknowledged;
+            let missed = format!("{count} events acknowledged that could not be made durable");
+            self.missed.push(missed);
+        }
+        let failovers = self
+            .recoveries
+            .iter()
+            .filter(|(fault, _)| fault.is_failover());
+        let slow = failovers
+            .flat_map(|(_, recoveries)| recoveries)
+            .filter(|recovery| recovery.acknowledged_ms > Self::FAILOVER_WITHIN_MS)
+            .count();
+        if slow > 0 {
+            let missed = format!("{slow} recoveries longer than 5 s after the new master was up");
+            self.missed.push(missed);
         }
     }
 }

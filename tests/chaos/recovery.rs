@@ -45,16 +45,30 @@ impl Probe {
         }
     }
 
-    /// Sends the next alert and waits for it. Processes that end meanwhile are started again.
-    pub(crate) async fn measure(&mut self, system: &mut System) -> Result<Recovery> {
-        // Beyond the fleet's own services, and so without a repository and a draft.
+    /// Sends the next alert again and again, whatever is answered.
+    pub(crate) async fn knock_for(&mut self, time: Duration) {
+        let body = self.next();
+        let clock = SystemClock::new();
+        while clock.elapsed() < time {
+            self.door.knock(&body).await;
+            clock.sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The next alert, beyond the fleet's own services.
+    fn next(&mut self) -> Value {
         let alert = Alert {
             service: self.fleet.services,
             number: self.sent,
             resolved_at: None,
         };
         self.sent += 1;
-        let body = self.fleet.webhook(alert.service, &[alert]);
+        self.fleet.webhook(alert.service, &[alert])
+    }
+
+    /// Sends the next alert and waits for it. Processes that end meanwhile are started again.
+    pub(crate) async fn measure(&mut self, system: &mut System) -> Result<Recovery> {
+        let body = self.next();
         let clock = SystemClock::new();
         loop {
             if self

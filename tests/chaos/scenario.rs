@@ -97,6 +97,20 @@ async fn ordeal(
     let fleet = system.fleet;
     let door = Door::new(system.install.clone(), ledger.clone(), ANSWER_WITHIN)?;
     let mut probe = Probe::new(door.clone(), fleet);
+    if scenario.refuses {
+        for stroke in schedule(order.seed, scenario, order.strokes) {
+            show.stroke(scenario.name, stroke.fault);
+            probe.knock_for(stroke.pause).await;
+            system.strike(&stroke).await?;
+            *outcome.strokes.entry(stroke.fault).or_default() += 1;
+        }
+        // Nothing is done with what was not acknowledged, so there is nothing to wait for.
+        let events = ledger.events();
+        outcome.events_sent = events.len() as u64;
+        let acknowledged = events.values().filter(|sent| sent.acknowledged);
+        outcome.events_acknowledged = acknowledged.count() as u64;
+        return Ok(());
+    }
     // The first measurement is the start, and no recovery.
     probe.measure(system).await?;
     let source = if scenario.alertmanager {
@@ -118,12 +132,23 @@ async fn ordeal(
             .or_default()
             .push(recovery);
         show.struck(recovery);
+        system.server.mend().await?;
     }
     show.note(&format!(
         "{}: waiting for the end of the work",
         scenario.name
     ));
     source.finish().await?;
+    count(system, ledger, outcome, show).await
+}
+
+/// Waits until all is done and writes down what came of it.
+async fn count(
+    system: &mut System,
+    ledger: &Ledger,
+    outcome: &mut Outcome,
+    show: &Show,
+) -> Result<()> {
     let audit = audit(system, ledger).await?;
     outcome.events_sent = audit.sent;
     outcome.events_acknowledged = audit.acknowledged;
@@ -134,7 +159,7 @@ async fn ordeal(
     outcome.incidents = audit.incidents;
     outcome.effects = audit.effects;
     for lost in audit.lost {
-        show.say(&format!("{}: lost {lost}", scenario.name));
+        show.say(&format!("{}: lost {lost}", outcome.name));
     }
     Ok(())
 }
@@ -144,6 +169,7 @@ fn blank(scenario: &Scenario, server: String) -> Outcome {
         name: scenario.name.to_owned(),
         what: scenario.what(),
         outside: scenario.outside,
+        refuses: scenario.refuses,
         alertmanager: scenario.alertmanager,
         server,
         seconds: 0.0,

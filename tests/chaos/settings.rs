@@ -7,7 +7,7 @@ use std::time::Duration;
 use runtime::config::Span;
 
 /// How long a worker may be silent before its entry goes to somebody else.
-pub(crate) const LEASE: Duration = Duration::from_secs(2);
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
 /// Longest wait for one answer of the bus.
 pub(crate) const BUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest call of triage.
@@ -20,6 +20,7 @@ pub(crate) fn settings() -> BTreeMap<String, String> {
     let all = [
         ("bus.lease", lease.as_str()),
         ("bus.timeout", &timeout),
+        ("bus.durability.wait", "700ms"),
         ("bus.poll", "200ms"),
         ("bus.block", "500ms"),
         ("bus.sweep", "500ms"),
@@ -41,7 +42,9 @@ pub(crate) fn settings() -> BTreeMap<String, String> {
         ("pipelines.announce_timeout", "3s"),
         ("pipelines.specialist_timeout", "10s"),
         ("pipelines.reserve", "3s"),
-        ("slack.post_gap", "1ms"),
+        ("pipelines.preview_timeout", "5s"),
+        ("pipelines.draft_timeout", "5s"),
+        ("pipelines.notify_timeout", "3s"),
     ];
     let owned = all.map(|(path, value)| (path.to_owned(), value.to_owned()));
     BTreeMap::from(owned)

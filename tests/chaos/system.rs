@@ -32,6 +32,10 @@ const JUMP_S: i64 = 600;
 const FULL_FOR: Duration = Duration::from_secs(1);
 const SLOW_FOR: Duration = Duration::from_secs(4);
 
+/// What is shown of a log when something went wrong.
+const LOG_LINES: usize = 6;
+const LOG_WIDTH: usize = 200;
+
 /// A process of the product, and how it is started.
 #[derive(Debug)]
 struct Role {
@@ -86,7 +90,7 @@ impl System {
         environment.extend(wall.iter().flat_map(Wall::environment));
         let toml = [
             server.toml(&data),
-            channel.toml(),
+            channel.toml.clone(),
             format!(
                 "[agents.observability]\nprometheus_url = \"{}\"\n",
                 prometheus.url
@@ -160,9 +164,15 @@ impl System {
             Fault::ClockJump => self.jump(stroke.draw).await,
             Fault::DiskFull => self.fill_the_disk().await,
             Fault::SlowAgents => self.slow_down().await,
-            Fault::ServerKill | Fault::ServerFreeze | Fault::TornTail | Fault::LostTail => {
-                self.server.strike(stroke).await
-            }
+            Fault::ServerKill
+            | Fault::ServerFreeze
+            | Fault::ServerRestart
+            | Fault::TornTail
+            | Fault::LostTail
+            | Fault::MasterKill
+            | Fault::MasterFreeze
+            | Fault::ShardKill
+            | Fault::ShardFreeze => self.server.strike(stroke).await,
         }
     }
 
@@ -226,10 +236,18 @@ impl System {
         Ok(())
     }
 
-    /// The ends of all logs.
+    /// The ends of all logs, as much as one wants to read on a terminal.
     pub(crate) fn logs(&self) -> String {
-        let tails = self.roles.iter().map(|role| role.process.log_tail());
-        tails.collect::<Vec<_>>().join("\n")
+        let mut text = String::new();
+        for role in &self.roles {
+            let tail = role.process.log_tail();
+            let lines: Vec<&str> = tail.lines().collect();
+            text += &format!("--- {} ---\n", role.name);
+            for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
+                text.extend(line.chars().take(LOG_WIDTH).chain(['\n']));
+            }
+        }
+        text
     }
 
     /// Ends everything and leaves the files for whoever looks into what went wrong.

@@ -11,6 +11,7 @@ mod e2e;
 mod reconcile;
 mod scalein;
 mod slack;
+mod slots;
 mod storm;
 mod world;
 mod world_evidence;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use incident::ports::Clock as _;
 use runtime::SystemClock;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 use crate::ports;
@@ -90,12 +90,50 @@ impl NatsServer {
         Ok(serde_json::from_str(&answer.await?.text().await?)?)
     }
 
+    /// What the server answers to `body` at `subject`, as any other client would be told.
+    ///
+    /// # Errors
+    /// It does not answer, or no JSON.
+    pub async fn ask(
+        &self,
+        subject: &str,
+        body: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
+        let mut stream = BufReader::new(TcpStream::connect(self.address).await?);
+        let body = body.to_string();
+        let words = format!(
+            "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\nPUB {subject} answer {}\r\n{body}\r\n",
+            body.len()
+        );
+        stream.write_all(words.as_bytes()).await?;
+        let mut line = String::new();
+        while !line.starts_with("MSG ") {
+            line.clear();
+            let read = stream.read_line(&mut line).await?;
+            anyhow::ensure!(read > 0, "nats-server hung up");
+        }
+        let length = line.split_whitespace().last().context("no length")?;
+        let mut answer = vec![0; length.parse()?];
+        stream.read_exact(&mut answer).await?;
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
     /// Ends it without warning.
     ///
     /// # Errors
     /// The process cannot be reached.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Lets it end in order.
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.signal("-TERM")?;
         self.child.wait()?;
         Ok(())
     }

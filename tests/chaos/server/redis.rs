@@ -33,6 +33,8 @@ pub(crate) struct Redis {
     server: RedisServer,
     folder: PathBuf,
     everysec: bool,
+    /// Whether the product is told to promise nothing that is not on the disk.
+    flushed: bool,
     sizes: Sizes,
 }
 
@@ -50,12 +52,17 @@ impl Redis {
             server: RedisServer::start_with(&arguments).await?,
             folder: folder.to_owned(),
             everysec,
+            flushed: !scenario.outside,
             sizes: Sizes::watch(folder.to_owned()),
         })
     }
 
     pub(crate) fn toml(&self) -> String {
-        format!("[bus]\nkind = \"redis\"\nurl = \"{}\"\n", self.server.url())
+        format!(
+            "[bus]\nkind = \"redis\"\nurl = \"{}\"\ndurability.fsync = {}\n",
+            self.server.url(),
+            self.flushed
+        )
     }
 
     pub(crate) fn version(&self) -> Result<String> {
@@ -65,7 +72,14 @@ impl Redis {
             .find_map(|line| line.trim().strip_prefix("redis_version:"));
         let version = version.context("INFO names no version")?;
         let fsync = if self.everysec { "everysec" } else { "always" };
-        Ok(format!("Redis {version}, appendfsync {fsync}"))
+        let asked = if self.flushed {
+            "asked for"
+        } else {
+            "not asked for"
+        };
+        Ok(format!(
+            "Redis {version}, appendfsync {fsync}, flushing {asked}"
+        ))
     }
 
     fn serves(&self) -> bool {
