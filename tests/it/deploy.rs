@@ -9,6 +9,7 @@ mod files;
 mod hpa;
 mod keda;
 mod load;
+mod night;
 mod scaling;
 mod schema;
 mod served;

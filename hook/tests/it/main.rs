@@ -1,5 +1,6 @@
 //! The hook as a whole: its router over the memory ports, and over a real socket.
 
+mod alertmanager;
 mod api;
 mod bad_input;
 mod decisions;

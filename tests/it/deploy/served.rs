@@ -15,7 +15,7 @@ use tests::nightshift::Install;
 use tests::process::Process;
 use tests::redis::RedisServer;
 use tests::redis::cluster::Cluster;
-use tests::redis::sentinel::Sentinels;
+use tests::redis::sentinel::{MASTER, Sentinels};
 use tests::wait::until;
 
 use super::files::{list, word};
@@ -173,12 +173,15 @@ fn of_redis(server: &RedisServer, folder: &str) -> BTreeMap<String, u64> {
 async fn a_master_behind_sentinels_counts_what_the_hook_tells() {
     let servers = Sentinels::start_calm().await.expect("sentinels start");
     let nodes = servers.nodes();
-    let toml = format!("[bus]\nkind = \"sentinel\"\nsentinel.nodes = {nodes:?}\n");
+    let toml = format!(
+        "[bus]\nkind = \"sentinel\"\nsentinel.nodes = {nodes:?}\nsentinel.master = \"{MASTER}\"\n"
+    );
     let mut config = bus::Config {
         kind: Kind::Sentinel,
         ..bus::Config::default()
     };
     config.sentinel.nodes = nodes;
+    config.sentinel.master = MASTER.to_owned();
     let night = Night::begin(&toml, config).await;
     let master = servers.master().expect("there is one");
     let native = || of_redis(&servers.servers[master], "deploy/keda/sentinel");
