@@ -260,12 +260,14 @@ async fn a_caller_that_leaves_does_not_stop_the_task() {
 async fn a_server_that_comes_late_is_waited_for() {
     let agent = Scripted::named("script-agent");
     let store = store();
-    let addr = Process::start(Setup::new(&agent, &store)).await.kill();
+    let rude = Rude::start().await;
+    let addr = rude.addr;
     let remote = remote_at(&format!("http://{addr}"), "script-agent", None);
     let context = cx();
     let run = remote.run(task("m1", json!({})), &context);
     let late = async {
-        SystemClock::new().sleep(Duration::from_millis(200)).await;
+        until("it was asked for twice in vain", || rude.callers() >= 2).await;
+        rude.leave().await;
         Process::start(Setup {
             addr,
             ..Setup::new(&agent, &store)

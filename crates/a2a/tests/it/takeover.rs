@@ -1,7 +1,6 @@
 //! Crashes: what one process began, another finishes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use a2a::Config;
 use incident::ports::{Agent as _, Clock as _};
@@ -101,8 +100,10 @@ async fn a_living_owner_is_waited_for_and_a_dead_one_is_not() {
         let run = at_one.run(task("m1", json!({"do": "wait"})), &left);
         let finish = async {
             until("the first runs", || first.runs("m1") == 1).await;
-            // Longer than a lease: the owner renews it.
-            SystemClock::new().sleep(Duration::from_millis(1500)).await;
+            // Past its first length: the owner renews it.
+            let first_end = until_lease("a lease", &store, |_| true).await;
+            let renewed = |end| end > first_end && SystemClock::new().now() > first_end;
+            until_lease("a renewed lease", &store, renewed).await;
             first.gate.cancel();
         };
         tokio::join!(run, finish).0
@@ -136,8 +137,11 @@ async fn an_owner_that_lost_the_store_does_not_finish_what_another_took_over() {
     let begun = call(&one, "SendMessage", at_once).await;
     let id = begun["result"]["task"]["id"].clone();
     until("the first runs", || first.runs("m1") == 1).await;
+    let end = until_lease("a lease", &store, |_| true).await;
     store.set_down(true);
-    SystemClock::new().sleep(Duration::from_millis(900)).await;
+    // Read before the store went away: it may have been renewed once more in between.
+    let lapsed = || SystemClock::new().now() > end + 2 * quick().lease.0;
+    until("the lease has lapsed", lapsed).await;
     store.set_down(false);
     second.gate.cancel();
     let taken = call(&two, "SendMessage", started).await;
@@ -164,7 +168,7 @@ async fn a_store_that_was_away_is_waited_for() {
     let context = cx();
     let run = remote.run(task("m1", json!({})), &context);
     let back = async {
-        SystemClock::new().sleep(Duration::from_millis(300)).await;
+        until("it was asked twice in vain", || store.refused() >= 2).await;
         store.set_down(false);
     };
     let (outcome, ()) = tokio::join!(run, back);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use incident::ids::MessageId;
 use incident::ports::{
     Agent, AgentCard, AgentError, AgentTask, Clock, Cx, Outcome, Progress, Skill, Store,
 };
+use jiff::Timestamp;
 use runtime::config::{Secret, Span};
 use runtime::testing::memory::MemoryStore;
 use runtime::{CancelToken, SeededEntropy, Shutdown, Supervisor, SystemClock, TaskKind};
@@ -26,7 +28,7 @@ pub(crate) struct Scripted {
     card: AgentCard,
     runs: Mutex<BTreeMap<String, u32>>,
     traces: Mutex<Vec<String>>,
-    deadlines: Mutex<Vec<jiff::Timestamp>>,
+    deadlines: Mutex<Vec<Timestamp>>,
     pub(crate) gate: CancelToken,
 }
 
@@ -59,7 +61,7 @@ impl Scripted {
         self.traces.lock().unwrap().last().cloned()
     }
 
-    pub(crate) fn last_deadline(&self) -> Option<jiff::Timestamp> {
+    pub(crate) fn last_deadline(&self) -> Option<Timestamp> {
         self.deadlines.lock().unwrap().last().copied()
     }
 
@@ -288,6 +290,72 @@ pub(crate) async fn until(what: &str, state: impl Fn() -> bool) {
     while !state() {
         assert!(clock.elapsed() < PATIENCE, "waited too long: {what}");
         clock.sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// When the lease of the store's one task ends, as it is recorded.
+pub(crate) async fn lease_end(store: &MemoryStore) -> Option<Timestamp> {
+    let found = store.list("a2a/", None, 100).await.ok()?;
+    let records = found
+        .iter()
+        .filter_map(|(_, found)| serde_json::from_slice::<Value>(&found.value).ok());
+    let mut ends = records.filter_map(|record| {
+        let end = record.pointer("/owner/until")?.as_str()?;
+        end.parse().ok()
+    });
+    ends.next()
+}
+
+/// Waits until the recorded lease of the store's one task is as wanted.
+pub(crate) async fn until_lease(
+    what: &str,
+    store: &MemoryStore,
+    wanted: impl Fn(Timestamp) -> bool,
+) -> Timestamp {
+    let clock = SystemClock::new();
+    loop {
+        if let Some(end) = lease_end(store).await.filter(|end| wanted(*end)) {
+            return end;
+        }
+        assert!(clock.elapsed() < PATIENCE, "waited too long: {what}");
+        clock.sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Somebody who hangs up on every caller, and counts them.
+pub(crate) struct Rude {
+    pub(crate) addr: SocketAddr,
+    callers: Arc<AtomicU32>,
+    accepting: tokio::task::JoinSet<()>,
+}
+
+impl Rude {
+    pub(crate) async fn start() -> Self {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+        let addr = listener.local_addr().unwrap();
+        let callers = Arc::new(AtomicU32::new(0));
+        let counted = callers.clone();
+        let mut accepting = tokio::task::JoinSet::new();
+        accepting.spawn(async move {
+            while let Ok((caller, _)) = listener.accept().await {
+                drop(caller);
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self {
+            addr,
+            callers,
+            accepting,
+        }
+    }
+
+    pub(crate) fn callers(&self) -> u32 {
+        self.callers.load(Ordering::SeqCst)
+    }
+
+    /// Gives the port free.
+    pub(crate) async fn leave(mut self) {
+        self.accepting.shutdown().await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ pub struct MemoryStore {
 struct Core {
     clock: Arc<dyn Clock>,
     down: AtomicBool,
+    refused: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -81,6 +82,7 @@ impl MemoryStore {
             core: Arc::new(Core {
                 clock,
                 down: AtomicBool::new(false),
+                refused: AtomicU32::new(0),
                 state: Mutex::default(),
             }),
         }
@@ -91,9 +93,15 @@ impl MemoryStore {
         self.core.down.store(down, Ordering::SeqCst);
     }
 
+    /// How many calls failed so.
+    pub fn refused(&self) -> u32 {
+        self.core.refused.load(Ordering::SeqCst)
+    }
+
     /// The state without what has expired, and the time.
     fn open(&self) -> Result<(MutexGuard<'_, State>, Duration), StoreError> {
         if self.core.down.load(Ordering::SeqCst) {
+            self.core.refused.fetch_add(1, Ordering::SeqCst);
             return Err(StoreError::Unavailable(String::from(
                 "the store is switched off",
             )));
