@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use tests::nats::NatsServer;
 use tests::redis::RedisServer;
 use tests::redis::cluster::Cluster;
 use tests::redis::sentinel::{MASTER, Sentinels};
@@ -29,16 +30,19 @@ pub(crate) enum Backend {
     Sentinel,
     /// Three masters, two replicas of ours; a write counts when one replica has it.
     Cluster,
+    /// One NATS server with JetStream, which flushes every two minutes.
+    Nats,
 }
 
 /// Every bus that is measured.
-pub(crate) const ALL: [Backend; 6] = [
+pub(crate) const ALL: [Backend; 7] = [
     Backend::Redis(Flush::None),
     Backend::Redis(Flush::Everysec),
     Backend::Redis(Flush::Always),
     Backend::Embedded,
     Backend::Sentinel,
     Backend::Cluster,
+    Backend::Nats,
 ];
 
 impl Backend {
@@ -51,6 +55,7 @@ impl Backend {
             Self::Redis(Flush::Always) => "redis, always",
             Self::Sentinel => "sentinel, always, 1 replica",
             Self::Cluster => "cluster, always, 1 replica",
+            Self::Nats => "nats, one server",
         }
     }
 
@@ -62,7 +67,7 @@ impl Backend {
     /// Replicas that a write must reach.
     pub(crate) fn replicas(self) -> u32 {
         match self {
-            Self::Embedded | Self::Redis(_) => 0,
+            Self::Embedded | Self::Redis(_) | Self::Nats => 0,
             Self::Sentinel | Self::Cluster => 1,
         }
     }
@@ -79,6 +84,7 @@ impl Backend {
                 return Ok(Running::Sentinel(servers));
             }
             Self::Cluster => return Ok(Running::Cluster(Cluster::start("nightshift").await?)),
+            Self::Nats => return Ok(Running::Nats(NatsServer::start().await?)),
             Self::Redis(Flush::None) => ["--appendonly", "no"],
             Self::Redis(Flush::Everysec) => ["--appendfsync", "everysec"],
             Self::Redis(Flush::Always) => ["--appendfsync", "always"],
@@ -99,6 +105,8 @@ pub(crate) enum Running {
     Sentinel(Sentinels),
     /// Five.
     Cluster(Cluster),
+    /// One.
+    Nats(NatsServer),
 }
 
 impl Running {
@@ -125,6 +133,10 @@ impl Running {
                 config.kind = bus::Kind::Cluster;
                 config.cluster.nodes = servers.nodes();
             }
+            Self::Nats(server) => {
+                config.kind = bus::Kind::Nats;
+                config.nats.addresses = vec![server.url()];
+            }
         }
         config
     }
@@ -140,7 +152,7 @@ impl Running {
     /// The address of the one that takes writes, if it is a Redis.
     pub(crate) fn url(&self) -> Result<Option<String>> {
         let master = match self {
-            Self::Embedded => return Ok(None),
+            Self::Embedded | Self::Nats(_) => return Ok(None),
             Self::Redis(redis) => return Ok(Some(redis.url())),
             Self::Sentinel(servers) => servers.servers.get(servers.master()?),
             Self::Cluster(servers) => servers.servers.get(servers.master()?),
@@ -148,10 +160,10 @@ impl Running {
         Ok(Some(master.context("a master")?.url()))
     }
 
-    /// The processes that are part of it.
+    /// The Redis servers that are part of it.
     pub(crate) fn ids(&self) -> Vec<u32> {
         let servers = match self {
-            Self::Embedded => &[],
+            Self::Embedded | Self::Nats(_) => &[],
             Self::Redis(redis) => std::slice::from_ref(redis),
             Self::Sentinel(servers) => servers.servers.as_slice(),
             Self::Cluster(servers) => servers.servers.as_slice(),

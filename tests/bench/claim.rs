@@ -17,6 +17,7 @@ use runtime::{Shutdown, Supervisor, SystemClock};
 use crate::Bench;
 use crate::backend::{ALL, Backend, Running};
 use crate::figure::Figure;
+use crate::peer::connect;
 use crate::sample::median;
 
 const NAME: &str = "claim";
@@ -52,13 +53,13 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<Vec<Figure>> {
                 let folder = tempfile::tempdir()?;
                 ours.push(product(&running, folder.path(), size).await?);
                 theirs.push(match running.url()? {
-                    Some(url) => plain(&url, size).await?,
+                    Some(url) => plain(url, size).await?,
                     None => fdatasync(folder.path())?,
                 });
             }
             let ratio = median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs));
             let peer = match backend {
-                Backend::Embedded => "bare fdatasync of 2 KiB",
+                Backend::Embedded | Backend::Nats => "bare fdatasync of 2 KiB",
                 _ => "XREADGROUP + XACK",
             };
             let figure = Figure::new(NAME, name, "claimed and acknowledged", (median(ours), "/s"));
@@ -102,9 +103,8 @@ fn per_second(done: usize, took: Duration) -> f64 {
 }
 
 /// The same with Redis's own commands, which lease nothing and fence nothing.
-async fn plain(url: &str, size: usize) -> Result<f64> {
-    let client = redis::Client::open(url)?;
-    let mut redis = client.get_multiplexed_async_connection().await?;
+async fn plain(url: String, size: usize) -> Result<f64> {
+    let mut redis = connect(url).await?;
     for _ in (0..ENTRIES).step_by(STORED_AT_ONCE) {
         let mut adding = redis::pipe();
         for _ in 0..STORED_AT_ONCE {

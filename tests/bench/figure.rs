@@ -1,30 +1,30 @@
 //! What a benchmark says: a number, what it stands beside, and the bar it has to clear.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One number.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figure {
     /// The benchmark it belongs to.
-    pub(crate) bench: &'static str,
+    pub(crate) bench: String,
     /// Bus, policy, batch: whatever tells the rows of one benchmark apart.
     pub(crate) case: String,
     /// What was measured.
-    pub(crate) what: &'static str,
+    pub(crate) what: String,
     /// The number.
     pub(crate) value: f64,
     /// Its unit.
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     /// A limit or a peer of the same run.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) beside: Option<Beside>,
     /// What it has to be.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bar: Option<Bar>,
 }
 
 /// A limit or a peer of the same run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Beside {
     /// What it is.
     pub(crate) what: String,
@@ -35,7 +35,7 @@ pub(crate) struct Beside {
 }
 
 /// What a number or a ratio has to be.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Bar {
     /// In words.
     pub(crate) what: String,
@@ -46,17 +46,17 @@ pub(crate) struct Bar {
 impl Figure {
     /// A number that stands alone.
     pub(crate) fn new(
-        bench: &'static str,
+        bench: &str,
         case: impl Into<String>,
-        what: &'static str,
-        (value, unit): (f64, &'static str),
+        what: &str,
+        (value, unit): (f64, &str),
     ) -> Self {
         Self {
-            bench,
+            bench: bench.to_owned(),
             case: case.into(),
-            what,
+            what: what.to_owned(),
             value,
-            unit,
+            unit: unit.to_owned(),
             beside: None,
             bar: None,
         }
@@ -114,9 +114,9 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     for figure in figures {
         let beside = figure.beside.as_ref();
         rows.push([
-            figure.bench.to_owned(),
+            figure.bench.clone(),
             figure.case.clone(),
-            figure.what.to_owned(),
+            figure.what.clone(),
             format!("{} {}", number(figure.value), figure.unit),
             beside.map_or(String::new(), |b| {
                 format!("{}: {}", b.what, number(b.value))
@@ -133,17 +133,17 @@ pub(crate) fn table(figures: &[Figure]) -> String {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut out = String::new();
+    let mut lines = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let cells = row.iter().zip(widths);
         let cells: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
-        out.push_str(&format!("| {} |\n", cells.join(" | ")));
+        lines.push(format!("| {} |", cells.join(" | ")));
         if at == 0 {
             let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
-            out.push_str(&format!("| {} |\n", rules.join(" | ")));
+            lines.push(format!("| {} |", rules.join(" | ")));
         }
     }
-    out
+    lines.join("\n")
 }

@@ -109,6 +109,7 @@ pub(crate) fn run(fire: &Fire) -> Result<Fired> {
     })
 }
 
+#[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
 fn one(fire: &Fire, place: usize, barrier: &Barrier) -> Result<(Vec<f64>, u64)> {
     let connected = TcpStream::connect(fire.address);
     barrier.wait();

@@ -144,12 +144,12 @@ fn figures(rounds: &Rounds) -> Vec<Figure> {
             );
             figures.push(used.beside(what, cpu(&plain), ratio));
         } else {
-            figures.push(Figure::new(
-                NAME,
-                name,
-                "processor time an alert, servers included",
-                (cpu(&hook), "µs"),
-            ));
+            // Of a NATS server the processor time is not known.
+            let what = match backend {
+                Backend::Nats => "processor time an alert, without the server",
+                _ => "processor time an alert, servers included",
+            };
+            figures.push(Figure::new(NAME, name, what, (cpu(&hook), "µs")));
         }
         if backend == Backend::Embedded {
             let always = of(Who::Hook, Backend::Redis(Flush::Always).name());

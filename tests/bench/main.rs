@@ -20,6 +20,7 @@ mod fire;
 mod footprint;
 mod intake;
 mod latency;
+mod page;
 mod peer;
 mod sample;
 mod site;
@@ -29,10 +30,9 @@ mod urgent;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum as _};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 
 use crate::figure::Figure;
 
@@ -61,9 +61,12 @@ struct Options {
     /// Benchmarks to run; all without a name
     #[arg(value_enum, value_name = "NAME")]
     names: Vec<Name>,
-    /// Also write the figures as JSON here
+    /// Also write the figures as JSON here; what other benchmarks wrote stays
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Also put the tables of the JSON file into this page, between its markers
+    #[arg(long, requires = "json")]
+    page: Option<PathBuf>,
     /// Interleaved rounds
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -120,6 +123,18 @@ impl Name {
             Self::Storm => storm::steps(),
             Self::Urgent => urgent::steps(),
             Self::Footprint => footprint::steps(),
+        }
+    }
+
+    /// As on the command line.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Latency => "latency",
+            Self::Claim => "claim",
+            Self::Storm => "storm",
+            Self::Urgent => "urgent",
+            Self::Footprint => "footprint",
         }
     }
 
@@ -184,42 +199,57 @@ async fn measure(options: Options, pinned: bool) -> Result<()> {
             "not pinned: there is one core only, or no taskset; figures \"on one core\" are not that"
         );
     }
-    let load_before = load();
-    let mut figures: Vec<Figure> = Vec::new();
+    let mut all = Vec::new();
     for name in names {
-        figures.extend(name.run(&mut bench).await?);
+        let load_before = load();
+        let figures = name.run(&mut bench).await?;
+        let about = about(options.rounds, pinned, &load_before)?;
+        if let Some(file) = &options.json {
+            page::keep(
+                file,
+                name.text(),
+                page::Run {
+                    about,
+                    figures: figures.clone(),
+                },
+            )?;
+        }
+        all.extend(figures);
     }
     bench.bar.finish_and_clear();
-    println!("{}", figure::table(&figures));
-    if let Some(file) = &options.json {
-        let report = json!({
-            "about": about(&options, pinned, &load_before)?,
-            "figures": figures,
-        });
-        std::fs::write(file, serde_json::to_string_pretty(&report)? + "\n")
-            .with_context(|| file.display().to_string())?;
+    println!("{}", figure::table(&all));
+    if let (Some(file), Some(page)) = (&options.json, &options.page) {
+        let order: Vec<&str> = Name::value_variants()
+            .iter()
+            .map(|name| name.text())
+            .collect();
+        page::write(file, page, &order)?;
     }
     Ok(())
 }
 
 /// When, where and with what.
-fn about(options: &Options, pinned: bool, load_before: &str) -> Result<Value> {
+fn about(rounds: usize, pinned: bool, load_before: &str) -> Result<page::About> {
     let memory = std::fs::read_to_string("/proc/meminfo")?;
     let kib = memory.lines().find_map(|line| {
         let rest = line.strip_prefix("MemTotal:")?;
         rest.split_whitespace().next()?.parse::<u64>().ok()
     });
-    Ok(json!({
-        "date": jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
-        "rounds": options.rounds,
-        "cores": std::fs::read_to_string("/proc/cpuinfo")?.matches("processor\t").count(),
-        "memory_gib": kib.unwrap_or_default() / 1_048_576,
-        "pinned": pinned,
-        "load_before": load_before,
-        "load_after": load(),
-        "nightshift": site::version(&site::product()?, "--version"),
-        "redis": site::version("redis-server".as_ref(), "--version"),
-    }))
+    Ok(page::About {
+        date: jiff::Timestamp::now()
+            .strftime("%Y-%m-%d %H:%M UTC")
+            .to_string(),
+        rounds,
+        cores: std::fs::read_to_string("/proc/cpuinfo")?
+            .matches("processor\t")
+            .count(),
+        memory_gib: kib.unwrap_or_default() / 1_048_576,
+        pinned,
+        load_before: load_before.to_owned(),
+        load_after: load(),
+        nightshift: site::version(&site::product()?, "--version"),
+        redis: site::version("redis-server".as_ref(), "--version"),
+    })
 }
 
 /// The machine's load over one, five and fifteen minutes.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -10,6 +11,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use serde::Deserialize;
 
@@ -34,6 +36,8 @@ struct Adder {
     replicas: u32,
 }
 
+/// Longest wait for one answer of Redis.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Where peers take bodies.
 pub(crate) const PATH: &str = "/webhook";
 
@@ -43,8 +47,7 @@ pub(crate) async fn run(peer: Peer) -> Result<()> {
     let router = match peer.redis {
         None => router.route(PATH, post(bare)),
         Some(url) => {
-            let client = redis::Client::open(url)?;
-            let connection = client.get_multiplexed_async_connection().await?;
+            let connection = connect(url).await?;
             let xadd = post(add).with_state(Adder {
                 connection,
                 replicas: peer.replicas,
@@ -57,6 +60,14 @@ pub(crate) async fn run(peer: Peer) -> Result<()> {
         stream.set_nodelay(true).ok();
     });
     axum::serve(listener, router).await.context("it serves")
+}
+
+/// A connection that waits for answers as long as a busy disk takes.
+pub(crate) async fn connect(url: String) -> Result<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WITHIN));
+    let client = redis::Client::open(url)?;
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    Ok(connecting.await?)
 }
 
 async fn bare(body: Bytes) -> StatusCode {
@@ -105,7 +116,7 @@ async fn add(State(mut adder): State<Adder>, body: Bytes) -> StatusCode {
     };
     let mut command = redis::cmd("XADD");
     command.arg("plain").arg("*").arg("payload").arg(&body[..]);
-    let added = if adder.replicas == 0 {
+    let is_stored = if adder.replicas == 0 {
         command.exec_async(&mut adder.connection).await.is_ok()
     } else {
         let mut both = redis::pipe();
@@ -114,7 +125,7 @@ async fn add(State(mut adder): State<Adder>, body: Bytes) -> StatusCode {
         let reached: Result<(u32,), _> = both.query_async(&mut adder.connection).await;
         reached.is_ok_and(|(reached,)| reached >= adder.replicas)
     };
-    if added {
+    if is_stored {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE

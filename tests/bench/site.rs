@@ -162,5 +162,7 @@ pub(crate) fn version(program: &Path, flag: &str) -> String {
     let output = Command::new(program).arg(flag).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let text = text.unwrap_or_default();
-    text.lines().next().unwrap_or("not there").trim().to_owned()
+    let line = text.lines().next().unwrap_or("not there");
+    // Redis goes on with how it was built.
+    line.split(" sha=").next().unwrap_or(line).trim().to_owned()
 }
