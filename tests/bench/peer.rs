@@ -121,7 +121,7 @@ async fn add(State(mut adder): State<Adder>, body: Bytes) -> StatusCode {
     } else {
         let mut both = redis::pipe();
         both.add_command(command).ignore();
-        both.cmd("WAIT").arg(adder.replicas).arg(1_000);
+        both.cmd("WAIT").arg(adder.replicas).arg(10_000);
         let reached: Result<(u32,), _> = both.query_async(&mut adder.connection).await;
         reached.is_ok_and(|(reached,)| reached >= adder.replicas)
     };
