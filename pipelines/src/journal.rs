@@ -171,7 +171,7 @@ pub(crate) enum ChangeState {
         token: Option<Box<ApprovalToken>>,
         /// None until it is first tried.
         #[serde(default)]
-        entry: Option<Entry>,
+        entry: Option<Box<Entry>>,
     },
     /// A person said no.
     Rejected { digest: Digest, by: String },

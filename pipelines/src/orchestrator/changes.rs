@@ -227,7 +227,7 @@ impl Run<'_> {
         let tries_max = self.o.config.approval.draft_tries_max;
         let key = proposal.request.key();
         let errand = Errand {
-            turn: Turn::next(entry.as_ref(), key, tries_max, self.now()),
+            turn: Turn::next(entry.as_deref(), key, tries_max, self.now()),
             effect: Draft {
                 forge,
                 permit,

@@ -44,7 +44,7 @@ impl Draft {
         ChangeState::Opening {
             digest: self.digest.clone(),
             token: self.token.clone(),
-            entry: Some(entry),
+            entry: Some(Box::new(entry)),
         }
     }
 

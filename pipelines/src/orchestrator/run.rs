@@ -365,7 +365,7 @@ fn names<T>(named: &[(String, T)]) -> Vec<String> {
 async fn read_incident(
     reader: &Reader,
     generation: u32,
-    id: &incident::IncidentId,
+    id: &IncidentId,
 ) -> Result<Incident, WorkError> {
     let found: Option<Incident> = reader.read(&incident::keys::incident(id)).await?;
     let incident = found.ok_or_else(|| WorkError::UnknownIncident(id.clone()))?;

@@ -6,7 +6,7 @@ use incident::{Approval, Decision, Step};
 use jiff::SignedDuration;
 
 use super::paused;
-use super::world::{Done, World, word};
+use super::world::{World, word};
 
 /// Investigates, submits a changed approval and says what came of it.
 async fn check(change: impl FnOnce(&mut Approval), expect: (&str, u32), says: &str) {
