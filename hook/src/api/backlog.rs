@@ -83,7 +83,7 @@ pub(crate) async fn serve_gauges(hook: Hook, gauges: Gauges, drain: CancelToken)
                 }
             }
             Err(error) => {
-                tracing::debug!(code = %error.code(), %error, "cannot measure the backlog")
+                tracing::debug!(code = %error.code(), %error, "cannot measure the backlog");
             }
         }
         tokio::select! {
