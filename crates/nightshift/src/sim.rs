@@ -68,7 +68,9 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     let number = |text: &str| text.trim().parse::<u64>().map_err(|_| bad());
     let range = number(from)?..number(to)?;
     if range.is_empty() {
-        return Err(format!("{text:?} is empty; the second number is not run any more"));
+        return Err(format!(
+            "{text:?} is empty; the second number is not run any more"
+        ));
     }
     Ok(range)
 }
@@ -105,7 +107,11 @@ pub(crate) fn run(args: &SimArgs) -> Result<ExitCode> {
     if args.broken.is_some() && results.failed.is_empty() {
         complain!("no seed noticed that the safeguard is missing");
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Prints each seed's whole trace.
@@ -121,7 +127,11 @@ fn trace(args: &SimArgs) -> Result<ExitCode> {
             complain!("seed {seed}: {}: {}", violation.invariant, violation.what);
         }
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn figures(results: &Results, took: Duration) -> Result<()> {
@@ -129,13 +139,19 @@ fn figures(results: &Results, took: Duration) -> Result<()> {
     let seconds = took.as_secs_f64().max(0.001);
     let whole = |seeds: u64| f64::from(u32::try_from(seeds).unwrap_or(u32::MAX));
     let per_second = whole(results.seeds) / seconds;
-    say!("seeds        {} (each twice), {per_second:.0}/s, {seconds:.1} s", results.seeds)?;
+    say!(
+        "seeds        {} (each twice), {per_second:.0}/s, {seconds:.1} s",
+        results.seeds
+    )?;
     let hours = tally.simulated.as_secs() / 3600;
     say!("simulated    {hours} h, {} port calls", tally.calls)?;
     say!("checks       {}", tally.checks)?;
     say!(
         "events       {} acknowledged, {} incidents, {} drafts, {} messages",
-        tally.acknowledged, tally.incidents, tally.drafts, tally.messages
+        tally.acknowledged,
+        tally.incidents,
+        tally.drafts,
+        tally.messages
     )?;
     for fault in Fault::ALL {
         say!("fault        {:<30} {}", fault.label(), tally.of(fault))?;
@@ -148,15 +164,29 @@ fn explain(outcome: &Outcome, broken: Option<Break>) -> Result<()> {
     let seed = outcome.seed;
     say!("\nseed {seed}:")?;
     for violation in &outcome.violations {
-        say!("  {} (at {:.1} s): {}", violation.invariant, violation.at.as_secs_f64(), violation.what)?;
+        say!(
+            "  {} (at {:.1} s): {}",
+            violation.invariant,
+            violation.at.as_secs_f64(),
+            violation.what
+        )?;
     }
     let again = night::run(seed, broken, true)?;
     let first = again.lines.iter().position(|line| line.contains(" !! "));
     let first = first.map_or(again.lines.len(), |place| place + 1);
-    for line in again.lines.get(first.saturating_sub(LINES_BEFORE)..first).unwrap_or_default() {
+    for line in again
+        .lines
+        .get(first.saturating_sub(LINES_BEFORE)..first)
+        .unwrap_or_default()
+    {
         say!("  {line}")?;
     }
     let broken = broken.and_then(|broken| broken.to_possible_value());
-    let broken = broken.map_or_else(String::new, |value| format!(" --break {}", value.get_name()));
-    say!("  again: nightshift sim --seeds {seed}..{}{broken} --trace", seed + 1)
+    let broken = broken.map_or_else(String::new, |value| {
+        format!(" --break {}", value.get_name())
+    });
+    say!(
+        "  again: nightshift sim --seeds {seed}..{}{broken} --trace",
+        seed + 1
+    )
 }

@@ -93,11 +93,20 @@ impl BrokenStream {
         self.inner.append(batch).await
     }
 
-    pub(super) async fn claim(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, StreamError> {
+    pub(super) async fn claim(
+        &self,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, StreamError> {
         let mut deliveries = self.inner.claim(max, wait).await?;
         if self.is(Break::NoDedup) {
             for delivery in &mut deliveries {
-                let key = delivery.key.split('~').next().unwrap_or_default().to_owned();
+                let key = delivery
+                    .key
+                    .split('~')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 delivery.key = key;
             }
         }
@@ -113,7 +122,10 @@ impl BrokenStream {
         if self.is(Break::NoLeaseRenewal) || self.is(Break::AckFirst) {
             return Ok(());
         }
-        self.inner.extend(lease).await
+        match self.inner.extend(lease).await {
+            Err(StreamError::LeaseLost { .. }) if self.is(Break::NoLeaseCheck) => Ok(()),
+            other => other,
+        }
     }
 
     pub(super) async fn ack(&self, lease: &Lease) -> Result<(), StreamError> {
@@ -185,7 +197,9 @@ impl BrokenStore {
             Some(Break::TornBatch) if puts.len() > 1 && self.chance.one_in(24) => {
                 puts.truncate(puts.len() / 2);
                 self.inner.put_all(puts).await?;
-                return Err(StoreError::Unavailable(String::from("it went down half way")));
+                return Err(StoreError::Unavailable(String::from(
+                    "it went down half way",
+                )));
             }
             _ => {}
         }

@@ -115,7 +115,10 @@ impl Future for Sleep {
         let clock = Arc::clone(&self.clock);
         let mut core = clock.lock();
         if core.now >= self.at {
-            let known = self.place.take().and_then(|place| core.timers.remove(&place));
+            let known = self
+                .place
+                .take()
+                .and_then(|place| core.timers.remove(&place));
             // What hangs on a waker may want the clock when it is dropped.
             drop(core);
             drop(known);

@@ -65,7 +65,10 @@ pub(super) fn run(orders: Orders) -> Results {
         }
     });
     fleet.bar.finish_and_clear();
-    fleet.results.into_inner().unwrap_or_else(PoisonError::into_inner)
+    fleet
+        .results
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 fn bar(seeds: u64) -> ProgressBar {
@@ -103,7 +106,11 @@ impl Fleet {
         let broken = self.orders.broken;
         let first = night::run(seed, broken, false)?;
         let second = night::run(seed, broken, false)?;
-        let uneven = if first == second { None } else { Some(difference(seed, broken)?) };
+        let uneven = if first == second {
+            None
+        } else {
+            Some(difference(seed, broken)?)
+        };
         let mut results = self.results();
         results.seeds += 1;
         results.tally.add(&first.tally);
@@ -133,7 +140,11 @@ fn difference(seed: u64, broken: Option<Break>) -> std::io::Result<String> {
             return Ok(format!("first:  {one}\nagain:  {other}"));
         }
         if first.lines.len() != again.lines.len() {
-            return Ok(format!("{} lines, then {}", first.lines.len(), again.lines.len()));
+            return Ok(format!(
+                "{} lines, then {}",
+                first.lines.len(),
+                again.lines.len()
+            ));
         }
     }
     Ok(String::from("it differed once and not again"))

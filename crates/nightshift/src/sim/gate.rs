@@ -33,7 +33,11 @@ pub(super) enum Fate {
 impl Fate {
     /// The same for a call that no client makes a second time by itself.
     pub(super) fn once(self) -> Self {
-        if self == Self::Twice { Self::Pass } else { self }
+        if self == Self::Twice {
+            Self::Pass
+        } else {
+            self
+        }
     }
 
     /// The same for a call that has its effect within `left` or not at all.

@@ -1,7 +1,7 @@
 //! One life of one node: from a start to the crash, the kill or the shutdown that ends it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use incident::ports::{Cancel as _, Clock};

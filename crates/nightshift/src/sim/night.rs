@@ -14,7 +14,7 @@ use super::world::World;
 use super::{checks, fate, people, senders};
 
 /// How often somebody looks whether all is quiet.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_secs(8);
 /// After this, what is not done will never be.
 const NIGHT_MAX: Duration = Duration::from_hours(4);
 /// Dead letters that are taken up again at most.
@@ -91,9 +91,11 @@ async fn calms_down(world: &Arc<World>) -> bool {
         world.watch.check("everything comes to an end", !late, || {
             format!("in the streams: {backlog:?}; tasks: {running}; senders and people: {busy}")
         });
-        world.watch.check("nothing runs in circles", !world.watch.is_endless(), || {
-            format!("in the streams: {backlog:?}; tasks: {running}; senders and people: {busy}")
-        });
+        world
+            .watch
+            .check("nothing runs in circles", !world.watch.is_endless(), || {
+                format!("in the streams: {backlog:?}; tasks: {running}; senders and people: {busy}")
+            });
         if late || world.watch.is_endless() {
             return false;
         }
@@ -106,9 +108,11 @@ async fn redrive(world: &World) {
     for stream in world.streams() {
         for letter in stream.dead(None, LETTERS_MAX).await.unwrap_or_default() {
             let redriven = stream.redrive(&letter.id).await;
-            world.watch.check("a dead letter can be redriven", matches!(redriven, Ok(true)), || {
-                format!("{}: {redriven:?}", letter.key)
-            });
+            world.watch.check(
+                "a dead letter can be redriven",
+                matches!(redriven, Ok(true)),
+                || format!("{}: {redriven:?}", letter.key),
+            );
         }
     }
 }

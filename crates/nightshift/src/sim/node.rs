@@ -96,7 +96,9 @@ impl Ground {
 
     fn lanes(&self) -> BTreeMap<Severity, Arc<dyn Stream>> {
         let lanes = self.gate.world.work.iter();
-        lanes.map(|(severity, lane)| (*severity, self.stream(lane))).collect()
+        lanes
+            .map(|(severity, lane)| (*severity, self.stream(lane)))
+            .collect()
     }
 
     /// Triage, the orchestrator, then the specialists.
@@ -116,7 +118,10 @@ impl Ground {
             .collect();
         let deps = pipelines::Deps {
             store: Arc::clone(&self.store),
-            specialists: specialists.iter().map(|agent| self.link(agent.as_ref())).collect(),
+            specialists: specialists
+                .iter()
+                .map(|agent| self.link(agent.as_ref()))
+                .collect(),
             forge: Some(GatedForge::new(self.gate.clone())),
             notifiers,
             approval_key: Some(world.approval_key.clone()),
@@ -133,8 +138,8 @@ impl Ground {
     fn hook(&self) -> Hook {
         let world = &self.gate.world;
         let config = hook::Config::default();
-        let credentials = Credentials::read(&config, "hook")
-            .expect("loopback needs no credentials");
+        let credentials =
+            Credentials::read(&config, "hook").expect("loopback needs no credentials");
         let events = self.stream(&world.events);
         let deps = hook::Deps {
             events: if world.broken == Some(Break::OkAnyway) {
@@ -182,9 +187,9 @@ impl Ground {
 fn config() -> dispatcher::Config {
     let mut config = dispatcher::Config::default();
     config.triage.batch_max = 8;
-    config.triage.batch_wait = Span::secs(20);
-    config.work.poll = Span::secs(4);
-    config.backlog_every = Span::secs(240);
+    config.triage.batch_wait = Span::secs(60);
+    config.work.poll = Span::secs(12);
+    config.backlog_every = Span::secs(600);
     config.retry.wait_max = Span::secs(40);
     config.retry.unreachable_max = Span::secs(60);
     config

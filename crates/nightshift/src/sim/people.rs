@@ -78,7 +78,9 @@ async fn submit(world: &Arc<World>, incident: &IncidentId, proposal: &Proposal, 
         proposal: proposal.digest(),
         person: format!("person{person}"),
         nonce: format!("{:016x}", world.whims.next()),
-        expires_at: now.checked_add(SignedDuration::from_mins(50)).unwrap_or(now),
+        expires_at: now
+            .checked_add(SignedDuration::from_mins(50))
+            .unwrap_or(now),
     });
     let Ok(body) = serde_json::to_string(&token) else {
         return;
@@ -89,7 +91,9 @@ async fn submit(world: &Arc<World>, incident: &IncidentId, proposal: &Proposal, 
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body.clone()));
         let Ok(request) = request else { return };
-        world.watch.note("person", "decides", incident.as_str(), person);
+        world
+            .watch
+            .note("person", "decides", incident.as_str(), person);
         match ask(world, request, ANSWER_WITHIN).await {
             Some((202, _)) => {
                 world.told().decisions.push(Taken {
@@ -101,7 +105,9 @@ async fn submit(world: &Arc<World>, incident: &IncidentId, proposal: &Proposal, 
             // Decided by somebody else, withdrawn, changed: nothing to insist on.
             Some((403 | 409 | 410, _)) => return,
             Some((status, answer)) if status < 500 => {
-                world.watch.check("a decision is never misread", false, || format!("{status}: {answer}"));
+                world.watch.check("a decision is never misread", false, || {
+                    format!("{status}: {answer}")
+                });
                 return;
             }
             Some(_) | None => {}

@@ -71,18 +71,28 @@ impl Plan {
     pub(super) fn draw(seed: u64) -> Self {
         let chance = Chance::new(seed, source::PLAN);
         let calm = chance.one_in(16);
-        let rates = if calm { Rates::default() } else { Rates::draw(&chance) };
-        let length = *[90, 240, 240, 480]
+        let rates = if calm {
+            Rates::default()
+        } else {
+            Rates::draw(&chance)
+        };
+        let length = *[60, 120, 240, 360]
             .get(usize::try_from(chance.below(4)).unwrap_or(0))
-            .unwrap_or(&90);
+            .unwrap_or(&60);
         let nodes = if chance.one_in(5) { 1 } else { 2 };
         let causes = match chance.below(8) {
-            0..=4 => 1,
-            5 | 6 => 2,
+            0..=5 => 1,
+            6 => 2,
             _ => 3,
         };
-        let causes: Vec<Cause> = (0..causes).map(|n| Cause::draw(n, length, &chance)).collect();
-        let blows = if calm { Vec::new() } else { blows(nodes, length, &chance) };
+        let causes: Vec<Cause> = (0..causes)
+            .map(|n| Cause::draw(n, length, &chance))
+            .collect();
+        let blows = if calm {
+            Vec::new()
+        } else {
+            blows(nodes, length, &chance)
+        };
         let moves = (0..chance.below(8).saturating_sub(5))
             .map(|_| chance.millis(20_000, length * 1000))
             .collect();

@@ -54,9 +54,10 @@ impl Cause {
         };
         let groups = chance.from_to(1, 2);
         let begins = chance.below(length / 4);
-        let ends = chance.one_in(4).then_some(None).unwrap_or_else(|| {
-            Some(chance.from_to(begins + length / 3, length + length / 4))
-        });
+        let ends = chance
+            .one_in(4)
+            .then_some(None)
+            .unwrap_or_else(|| Some(chance.from_to(begins + length / 3, length + length / 4)));
         let alerts = (0..alerts)
             .map(|n| Alert::draw(n, groups, (begins, ends, length), chance))
             .collect();
@@ -70,7 +71,10 @@ impl Cause {
     }
 
     pub(super) fn group_key(&self, group: usize) -> GroupKey {
-        GroupKey::from_stored(format!("{{}}/{{g=\"{group}\"}}:{{service=\"{}\"}}", self.service))
+        GroupKey::from_stored(format!(
+            "{{}}/{{g=\"{group}\"}}:{{service=\"{}\"}}",
+            self.service
+        ))
     }
 
     pub(super) fn fingerprint(&self, alert: usize) -> Fingerprint {
@@ -106,7 +110,11 @@ impl Cause {
             .filter_map(|(alert, of)| {
                 let (starts, ends) = *of.fires.iter().rfind(|(starts, _)| *starts <= now)?;
                 let ends = ends.filter(|ends| *ends <= now);
-                Some(Shown { alert, starts, ends })
+                Some(Shown {
+                    alert,
+                    starts,
+                    ends,
+                })
             })
             .collect()
     }
@@ -126,8 +134,17 @@ impl Cause {
     }
 
     /// The key that the hook must give to what is shown.
-    pub(super) fn event_key(&self, group: usize, shown: &Shown, at: impl Fn(Duration) -> Timestamp) -> EventKey {
-        let status = if shown.ends.is_some() { "resolved" } else { "firing" };
+    pub(super) fn event_key(
+        &self,
+        group: usize,
+        shown: &Shown,
+        at: impl Fn(Duration) -> Timestamp,
+    ) -> EventKey {
+        let status = if shown.ends.is_some() {
+            "resolved"
+        } else {
+            "firing"
+        };
         EventKey::derive(
             &self.group_key(group),
             &self.fingerprint(shown.alert),
@@ -137,11 +154,19 @@ impl Cause {
     }
 
     /// A body as Alertmanager sends it.
-    pub(super) fn body(&self, group: usize, shown: &[Shown], at: impl Fn(Duration) -> Timestamp) -> Value {
+    pub(super) fn body(
+        &self,
+        group: usize,
+        shown: &[Shown],
+        at: impl Fn(Duration) -> Timestamp,
+    ) -> Value {
         let alerts: Vec<Value> = shown
             .iter()
             .map(|one| {
-                let ends = one.ends.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |ends| at(ends).to_string());
+                let ends = one.ends.map_or_else(
+                    || "0001-01-01T00:00:00Z".to_owned(),
+                    |ends| at(ends).to_string(),
+                );
                 json!({
                     "status": if one.ends.is_some() { "resolved" } else { "firing" },
                     "labels": self.labels(one.alert),

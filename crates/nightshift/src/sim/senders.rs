@@ -60,7 +60,10 @@ impl Group {
             return;
         };
         // The second of a pair waits for the first.
-        let behind = world.whims.millis(0, 15_000).saturating_mul(u32::from(self.sender > 0));
+        let behind = world
+            .whims
+            .millis(0, 15_000)
+            .saturating_mul(u32::from(self.sender > 0));
         clock.pause(behind).await;
         let mut sent: Option<(Vec<Shown>, Duration)> = None;
         let mut repeats = world.whims.below(3);
@@ -72,13 +75,18 @@ impl Group {
             let now = clock.elapsed();
             let shown = cause.shown(self.group, now);
             let is_new = sent.as_ref().is_none_or(|(before, _)| *before != shown);
-            let is_due = sent.as_ref().is_some_and(|(_, at)| *at + cause.repeat_interval <= now);
+            let is_due = sent
+                .as_ref()
+                .is_some_and(|(_, at)| *at + cause.repeat_interval <= now);
             if !shown.is_empty() && (is_new || is_due) && self.deliver(&shown).await {
                 repeats = repeats.saturating_sub(u64::from(!is_new));
                 sent = Some((shown, clock.elapsed()));
             }
             let now = clock.elapsed();
-            let is_last = now > cause.over() && sent.as_ref().is_some_and(|(last, _)| *last == cause.shown(self.group, now));
+            let is_last = now > cause.over()
+                && sent
+                    .as_ref()
+                    .is_some_and(|(last, _)| *last == cause.shown(self.group, now));
             if is_last && (repeats == 0 || cause.ends()) {
                 return;
             }
@@ -102,9 +110,11 @@ impl Group {
                     return true;
                 }
                 Some((status, answer)) if status < 500 => {
-                    world.watch.check("a good body is never refused for good", false, || {
-                        format!("{status}: {answer}")
-                    });
+                    world
+                        .watch
+                        .check("a good body is never refused for good", false, || {
+                            format!("{status}: {answer}")
+                        });
                     return false;
                 }
                 Some(_) | None => {}
@@ -130,7 +140,9 @@ impl Group {
         } else {
             ANSWER_WITHIN
         };
-        world.watch.note("am", "posts", "", (self.cause * 16 + self.group) as u64);
+        world
+            .watch
+            .note("am", "posts", "", (self.cause * 16 + self.group) as u64);
         ask(world, request, within).await
     }
 
@@ -174,7 +186,9 @@ pub(super) async fn ask(
         () = world.clock.pause(within) => return None,
     };
     let (status, _) = answer.as_ref()?;
-    world.watch.note(node.life.name(), "answers", "", u64::from(*status));
+    world
+        .watch
+        .note(node.life.name(), "answers", "", u64::from(*status));
     answer
 }
 

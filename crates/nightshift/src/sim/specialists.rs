@@ -13,7 +13,7 @@ use super::gate::{Fate, Gate};
 
 /// Seconds between two points of a series, and how many points lie before and after the start.
 const STEP_S: i64 = 60;
-const POINTS: (i64, i64) = (-10, 4);
+const POINTS: (i64, i64) = (-5, 2);
 
 /// One specialist at one node.
 #[derive(Debug)]
@@ -55,28 +55,41 @@ impl Agent for Specialist {
 
     async fn run(&self, task: AgentTask, cx: &Cx) -> Result<Outcome, AgentError> {
         let agent = || self.card.name.clone();
-        let request: EvidenceRequest = serde_json::from_value(task.input)
-            .map_err(|error| AgentError::Refused { agent: agent(), why: error.to_string() })?;
+        let request: EvidenceRequest =
+            serde_json::from_value(task.input).map_err(|error| AgentError::Refused {
+                agent: agent(),
+                why: error.to_string(),
+            })?;
         let Some(fate) = cx.bound(self.gate.before("observe", &self.card.name)).await else {
             return Err(AgentError::Deadline { agent: agent() });
         };
         if fate == Fate::Refused {
-            return Err(AgentError::Failed { agent: agent(), why: String::from("it is broken") });
+            return Err(AgentError::Failed {
+                agent: agent(),
+                why: String::from("it is broken"),
+            });
         }
         let observations = if self.card.name == agent::GIT {
             self.changes(&request)
         } else {
             series(&request)
         };
-        let reply = EvidenceReply { observations, gaps: Vec::new() };
-        let output = serde_json::to_value(&reply)
-            .map_err(|error| AgentError::Failed { agent: agent(), why: error.to_string() })?;
+        let reply = EvidenceReply {
+            observations,
+            gaps: Vec::new(),
+        };
+        let output = serde_json::to_value(&reply).map_err(|error| AgentError::Failed {
+            agent: agent(),
+            why: error.to_string(),
+        })?;
         Ok(Outcome::Completed { output })
     }
 }
 
 fn at(request: &EvidenceRequest, seconds: i64) -> Timestamp {
-    let at = request.fired_at.checked_add(SignedDuration::from_secs(seconds));
+    let at = request
+        .fired_at
+        .checked_add(SignedDuration::from_secs(seconds));
     at.unwrap_or(request.fired_at)
 }
 
@@ -113,11 +126,28 @@ fn series(request: &EvidenceRequest) -> Vec<Observation> {
             after: Some(after),
             score: 24.0,
         };
-        observed(request, agent::OBSERVABILITY, name.to_owned(), Fact::Series(series))
+        observed(
+            request,
+            agent::OBSERVABILITY,
+            name.to_owned(),
+            Fact::Series(series),
+        )
     };
     vec![
-        of(SeriesRole::Errors, "http_requests_failed_ratio", "ratio", 0.002, 0.31),
-        of(SeriesRole::Saturation, "db_pool_in_use_ratio", "ratio", 0.3, 1.0),
+        of(
+            SeriesRole::Errors,
+            "http_requests_failed_ratio",
+            "ratio",
+            0.002,
+            0.31,
+        ),
+        of(
+            SeriesRole::Saturation,
+            "db_pool_in_use_ratio",
+            "ratio",
+            0.3,
+            1.0,
+        ),
     ]
 }
 

@@ -165,7 +165,12 @@ impl Watch {
     }
 
     /// Counts a check, and keeps what it found.
-    pub(super) fn check(&self, invariant: &'static str, holds: bool, what: impl FnOnce() -> String) {
+    pub(super) fn check(
+        &self,
+        invariant: &'static str,
+        holds: bool,
+        what: impl FnOnce() -> String,
+    ) {
         let now = self.clock.elapsed();
         let mut seen = self.lock();
         seen.tally.checks += 1;

@@ -90,7 +90,10 @@ impl Link {
         let Some(fingerprint) = self.gate.world.refused() else {
             return false;
         };
-        let events = task.input.get("events").and_then(|events| events.as_array());
+        let events = task
+            .input
+            .get("events")
+            .and_then(|events| events.as_array());
         let mut events = events.into_iter().flatten();
         self.card.name == agent::TRIAGE
             && events.any(|event| {
@@ -118,7 +121,9 @@ impl Link {
             world.watch.note(who, "  runs", task.message_id.as_str(), 0);
             let id = task.message_id.clone();
             let result = agent.run(task, &there).await;
-            world.watch.note(who, "  ended", id.as_str(), of_result(&result));
+            world
+                .watch
+                .note(who, "  ended", id.as_str(), of_result(&result));
             drop(running);
             if answer.send(result).is_err() {
                 world.watch.note(who, "  nobody hears of", id.as_str(), 0);
@@ -197,7 +202,10 @@ impl Agent for Link {
         if self.is_refused(&task) {
             let (watch, who) = (&self.gate.world.watch, self.gate.life.name());
             watch.fault(who, Fault::Refusal, task.message_id.as_str());
-            let (agent, why) = (self.card.name.clone(), String::from("it is not to its liking"));
+            let (agent, why) = (
+                self.card.name.clone(),
+                String::from("it is not to its liking"),
+            );
             return Err(AgentError::Refused { agent, why });
         }
         if fate == Fate::Twice {

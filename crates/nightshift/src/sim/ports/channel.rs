@@ -49,7 +49,11 @@ impl Channel {
     fn receipt(&self, place: usize) -> Receipt {
         Receipt {
             notifier: self.name.to_owned(),
-            reference: if self.looks { place.to_string() } else { String::new() },
+            reference: if self.looks {
+                place.to_string()
+            } else {
+                String::new()
+            },
         }
     }
 }
@@ -93,7 +97,10 @@ impl Telling {
     fn new(this: &GatedChannel, notice: &Notice) -> Self {
         let asks = match &notice.kind {
             NoticeKind::Report(report) => {
-                matches!(report.change, incident::report::ChangeOutcome::AwaitingApproval { .. })
+                matches!(
+                    report.change,
+                    incident::report::ChangeOutcome::AwaitingApproval { .. }
+                )
             }
             NoticeKind::Opened(_) | NoticeKind::Closed(_) => false,
         };
@@ -114,12 +121,26 @@ impl Telling {
 
     async fn post(self) -> Result<Receipt, NotifyError> {
         let (message, world) = (&self.message, &self.gate.world);
-        world.watch.note(self.channel.name, "  posted", message.key.short(12), message.revision.into());
-        let before = self.channel.messages().iter().any(|known| known.posted == message.key);
+        world.watch.note(
+            self.channel.name,
+            "  posted",
+            message.key.short(12),
+            message.revision.into(),
+        );
+        let before = self
+            .channel
+            .messages()
+            .iter()
+            .any(|known| known.posted == message.key);
         world.watch.check(
             "at most one post for a notice, but one that says so",
             !before || message.maybe_repeat,
-            || format!("{} heard {} of {} again, with no word of it", self.channel.name, message.label, message.incident),
+            || {
+                format!(
+                    "{} heard {} of {} again, with no word of it",
+                    self.channel.name, message.label, message.incident
+                )
+            },
         );
         let place = {
             let mut messages = self.channel.messages();
@@ -136,10 +157,18 @@ impl Telling {
             return self.post().await;
         };
         let (message, world) = (&self.message, &self.gate.world);
-        world.watch.note(self.channel.name, "  edited", message.key.short(12), message.revision.into());
+        world.watch.note(
+            self.channel.name,
+            "  edited",
+            message.key.short(12),
+            message.revision.into(),
+        );
         if let Some(known) = self.channel.messages().get_mut(place) {
             let posted = known.posted.clone();
-            *known = Message { posted, ..self.message.clone() };
+            *known = Message {
+                posted,
+                ..self.message.clone()
+            };
         }
         self.heard();
         Ok(receipt)
@@ -180,7 +209,10 @@ impl Notifier for GatedChannel {
                     let place = messages.iter().position(|message| message.key == *key)?;
                     Some((channel.receipt(place), key.clone()))
                 });
-                Ok(found.map_or(Sight::Absent, |(receipt, key)| Sight::Found { receipt, key }))
+                Ok(found.map_or(Sight::Absent, |(receipt, key)| Sight::Found {
+                    receipt,
+                    key,
+                }))
             }
         };
         self.gate.call("find message", about, away, effect).await
@@ -194,7 +226,12 @@ impl Notifier for GatedChannel {
         self.gate.make(fate, away, || telling.clone().post()).await
     }
 
-    async fn update(&self, receipt: &Receipt, notice: &Notice, cx: &Cx) -> Result<Receipt, NotifyError> {
+    async fn update(
+        &self,
+        receipt: &Receipt,
+        notice: &Notice,
+        cx: &Cx,
+    ) -> Result<Receipt, NotifyError> {
         let fate = self.gate.before("edit", notice.label()).await.once();
         let fate = self.in_time(fate, cx)?;
         let telling = Telling::new(self, notice);

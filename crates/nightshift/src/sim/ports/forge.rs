@@ -94,9 +94,11 @@ fn push(world: &World, proposal: &Proposal, permit: &Permit) -> Result<DraftPr, 
     state.pushed.push(draft.clone());
     drop(state);
     world.watch.note("forge", "  pushed", &branch, 0);
-    world.watch.check("at most one draft for a proposal", !is_second, || {
-        format!("branch {branch} was pushed again")
-    });
+    world
+        .watch
+        .check("at most one draft for a proposal", !is_second, || {
+            format!("branch {branch} was pushed again")
+        });
     Ok(draft)
 }
 
@@ -107,7 +109,9 @@ impl Forge for GatedForge {
             let (world, request) = (Arc::clone(&self.gate.world), request.clone());
             async move { Ok(preview(&world, &request)) }
         };
-        self.gate.call("preview", &request.commit, away, effect).await
+        self.gate
+            .call("preview", &request.commit, away, effect)
+            .await
     }
 
     async fn find(&self, request: &ChangeRequest, _cx: &Cx) -> Result<Option<String>, ForgeError> {
@@ -121,21 +125,32 @@ impl Forge for GatedForge {
                 Ok(found.map(|draft| draft.commit.clone()))
             }
         };
-        self.gate.call("find branch", &request.commit, away, effect).await
+        self.gate
+            .call("find branch", &request.commit, away, effect)
+            .await
     }
 
-    async fn propose(&self, proposal: &Proposal, permit: &Permit, _cx: &Cx) -> Result<DraftPr, ForgeError> {
+    async fn propose(
+        &self,
+        proposal: &Proposal,
+        permit: &Permit,
+        _cx: &Cx,
+    ) -> Result<DraftPr, ForgeError> {
         let effect = || {
             let world = Arc::clone(&self.gate.world);
             let (proposal, permit) = (proposal.clone(), permit.clone());
             async move { push(&world, &proposal, &permit) }
         };
-        self.gate.call("propose", &proposal.request.commit, away, effect).await
+        self.gate
+            .call("propose", &proposal.request.commit, away, effect)
+            .await
     }
 
     async fn is_superseded(&self, draft: &DraftPr, _cx: &Cx) -> Result<bool, ForgeError> {
         let effect = || async { Ok(false) };
-        self.gate.call("is superseded", &draft.branch, away, effect).await
+        self.gate
+            .call("is superseded", &draft.branch, away, effect)
+            .await
     }
 
     fn identity(&self) -> Digest {

@@ -30,7 +30,9 @@ impl GatedStore {
         let (world, who) = (&self.gate.world, self.gate.life.name());
         let shown: Vec<Fence> = puts.iter().filter_map(|put| put.fence.clone()).collect();
         for put in &puts {
-            world.watch.note(who, "  puts", &put.key, of_bytes(&put.value));
+            world
+                .watch
+                .note(who, "  puts", &put.key, of_bytes(&put.value));
         }
         let stale = {
             let seen = world.watch.lock();

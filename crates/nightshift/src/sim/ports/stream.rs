@@ -53,9 +53,11 @@ impl Watched {
             for (key, appended) in keys.into_iter().zip(appended) {
                 let about = (stream.clone(), key);
                 let was_there = watch.lock().books.stored.contains(&about);
-                watch.check("a key is stored once", !was_there || *appended == Appended::Duplicate, || {
-                    format!("{} was stored again in {}", about.1, about.0)
-                });
+                watch.check(
+                    "a key is stored once",
+                    !was_there || *appended == Appended::Duplicate,
+                    || format!("{} was stored again in {}", about.1, about.0),
+                );
                 watch.lock().books.stored.insert(about);
             }
         }
@@ -69,12 +71,24 @@ impl Watched {
         for delivery in result.iter().flatten() {
             let place = (self.name(), delivery.lease.id.clone());
             let payload = of_bytes(&delivery.payload);
-            world.watch.note(who, "  is handed", &delivery.key, payload ^ u64::from(delivery.attempt));
+            world.watch.note(
+                who,
+                "  is handed",
+                &delivery.key,
+                payload ^ u64::from(delivery.attempt),
+            );
             let before = world.watch.lock().books.leases.get(&place).copied();
             world.watch.check(
                 "no two holders of a live lease",
-                before.is_none_or(|holder| holder.until <= now && holder.token < delivery.lease.token),
-                || format!("{who} is handed {} of {}, which is held by {before:?}", place.1, place.0),
+                before.is_none_or(|holder| {
+                    holder.until <= now && holder.token < delivery.lease.token
+                }),
+                || {
+                    format!(
+                        "{who} is handed {} of {}, which is held by {before:?}",
+                        place.1, place.0
+                    )
+                },
             );
             let holder = Holder {
                 who,
@@ -109,7 +123,12 @@ impl Watched {
         watch.check(
             "a stale lease settles nothing",
             holder.is_none_or(|holder| holder.token == lease.token),
-            || format!("{} of {} was settled with token {}, held by {holder:?}", place.1, place.0, lease.token),
+            || {
+                format!(
+                    "{} of {} was settled with token {}, held by {holder:?}",
+                    place.1, place.0, lease.token
+                )
+            },
         );
         if let Some(holder) = holder.filter(|holder| holder.token != lease.token) {
             watch.lock().books.leases.insert(place, holder);
@@ -142,7 +161,10 @@ impl Stream for GatedStream {
             && fate == Fate::Pass
             && self.gate.world.is_hit(self.gate.world.plan.rates.reorder)
         {
-            self.gate.world.watch.fault(self.gate.life.name(), Fault::Reorder, "claim");
+            self.gate
+                .world
+                .watch
+                .fault(self.gate.life.name(), Fault::Reorder, "claim");
             self.gate.world.chance.shuffle(deliveries);
         }
         result
@@ -165,9 +187,19 @@ impl Stream for GatedStream {
         self.gate.call("ack", &lease.id, away, effect).await
     }
 
-    async fn retry_later(&self, lease: &Lease, delay: Duration, cause: &Cause) -> Result<(), StreamError> {
+    async fn retry_later(
+        &self,
+        lease: &Lease,
+        delay: Duration,
+        cause: &Cause,
+    ) -> Result<(), StreamError> {
         let about = cause.code.as_str();
-        self.gate.world.watch.check("nothing panics", about != "E-DISPATCH-003", || cause.text.clone());
+        self.gate
+            .world
+            .watch
+            .check("nothing panics", about != "E-DISPATCH-003", || {
+                cause.text.clone()
+            });
         let effect = || {
             let (watched, lease, cause) = (self.watched.clone(), lease.clone(), cause.clone());
             async move {

@@ -26,14 +26,19 @@ impl Trace {
     /// One entry: who does what, about what, and a number that stands for the rest.
     pub(super) fn note(&mut self, now: Duration, who: &str, what: &str, about: &str, value: u64) {
         self.entries += 1;
-        self.digest.write_u64(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+        self.digest
+            .write_u64(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
         for text in [who, what, about] {
             self.digest.write(text.as_bytes());
             self.digest.write_u8(0xff);
         }
         self.digest.write_u64(value);
         if let Some(lines) = &mut self.lines {
-            let mut line = format!("{:>6} {:>10.3}s {who} {what}", self.entries, now.as_secs_f64());
+            let mut line = format!(
+                "{:>6} {:>10.3}s {who} {what}",
+                self.entries,
+                now.as_secs_f64()
+            );
             if !about.is_empty() {
                 line.push(' ');
                 line.push_str(about);
