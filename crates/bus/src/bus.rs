@@ -38,9 +38,11 @@ impl Bus {
         let backend = match config.kind {
             Kind::Embedded => Backend::Embedded(Log::open(config, clock, supervisor).await?),
             Kind::Redis | Kind::Sentinel | Kind::Cluster => {
-                Backend::Redis(Server::open(config, clock, supervisor).await?)
+                Backend::Redis(Box::pin(Server::open(config, clock, supervisor)).await?)
             }
-            Kind::Nats => Backend::Nats(nats::Server::open(config, clock, supervisor).await?),
+            Kind::Nats => {
+                Backend::Nats(Box::pin(nats::Server::open(config, clock, supervisor)).await?)
+            }
         };
         Ok(Self(backend))
     }
@@ -93,8 +95,7 @@ impl Bus {
         match &self.0 {
             Backend::Embedded(_) => vec![Finding::good("every write is flushed to the disk first")],
             Backend::Redis(server) => server.durability().await,
-            // What it needs is made with its streams.
-            Backend::Nats(_) => Vec::new(),
+            Backend::Nats(server) => server.durability().await,
         }
     }
 

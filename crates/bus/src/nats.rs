@@ -8,13 +8,17 @@
 //!
 //! Nothing here needs a server newer than 2.9.
 
+mod append;
 mod claim;
 mod config;
+mod connect;
 mod dead;
+mod durable;
 mod envelope;
 mod link;
 mod make;
 mod names;
+mod pull;
 mod record;
 mod scan;
 mod settle;
@@ -22,6 +26,7 @@ mod store;
 mod stream;
 mod sweep;
 mod time;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -37,6 +42,7 @@ use self::names::Names;
 use self::stream::JetStream;
 use self::time::{Now, ServerClock};
 use crate::config::Config;
+use crate::durability::Grade;
 use crate::error::OpenError;
 use crate::wait;
 
@@ -129,33 +135,25 @@ impl Server {
                 return Ok(());
             }
         }
-        let needed = Put::VALUE_BYTES_MAX;
-        if let Some(limit) = self.link.max_payload()
-            && limit < needed
-        {
-            tracing::warn!(
-                limit,
-                needed,
-                "max_payload of the nats server is less than a value may have: larger ones are \
-                 refused; set max_payload: 9MB"
-            );
-        }
-        let told = self.link.info(&self.names.store().stream).await;
-        if let Ok(info) = told
-            && (info.config.num_replicas < self.config.nats.replicas
-                || info.config.storage != "file")
-        {
-            tracing::warn!(
-                replicas = info.config.num_replicas,
-                storage = info.config.storage,
-                "jetstream keeps fewer copies than asked for, or not on disk"
-            );
+        for finding in self.durability().await {
+            if finding.grade != Grade::Good {
+                tracing::warn!(what = finding.text, "nats keeps less than it could");
+            }
         }
         Ok(())
     }
 
     fn is_made(&self, stream: &str) -> bool {
         locked(&self.made).contains(stream)
+    }
+
+    /// The streams that this process uses.
+    fn made_streams(&self) -> Vec<String> {
+        let made = locked(&self.made);
+        made.iter()
+            .filter(|name| !name.is_empty())
+            .cloned()
+            .collect()
     }
 
     fn set_made(&self, stream: &str, is_made: bool) {

@@ -14,6 +14,7 @@ use incident::ports::{
 };
 use runtime::SystemClock;
 use runtime::config::Span;
+use serde_json::json;
 use tests::conformance::{Open, PATIENCE, Rules, SHORT, STREAM, nats};
 use tests::nats::NatsServer;
 
@@ -372,5 +373,187 @@ async fn killed_servers_lose_nothing_that_was_stored() -> Check {
     })
     .await;
     open.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_somebody_else_changed_or_removed_is_mended() -> Check {
+    let server = NatsServer::start().await?;
+    let rules = Rules {
+        lease: SHORT,
+        ..Rules::default()
+    };
+    let open = Open::new(&nats(&server, rules)).await?;
+    let stream = open.bus.stream(STREAM, "a").await?;
+    let claimed = async |key: &str, attempt| {
+        let claimed = stream.claim(1, PATIENCE).await?;
+        let seen: Vec<_> = claimed
+            .iter()
+            .map(|d| (d.key.as_str(), d.attempt))
+            .collect();
+        ensure!(seen == [(key, attempt)], "{seen:?}");
+        anyhow::Ok(claimed[0].lease.clone())
+    };
+    let mut consumer = json!({
+        "stream_name": "incident-events",
+        "config": {
+            "durable_name": "dispatch-group",
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": 350_000_000,
+            "max_deliver": 1,
+            "max_ack_pending": -1,
+            "max_waiting": 512,
+            "replay_policy": "instant",
+        },
+    });
+    // Somebody limits deliveries: one that was not acknowledged would never come again.
+    stream.append(vec![entry("orphan")]).await?;
+    let verb = "$JS.API.CONSUMER.DURABLE.CREATE.incident-events.dispatch-group";
+    let changed = server.ask(verb, &consumer).await?;
+    ensure!(changed["config"]["max_deliver"] == 1, "{changed}");
+    claimed("orphan", 1).await?;
+    stream.ack(&claimed("orphan", 2).await?).await?;
+
+    // Somebody removes the consumer, and makes another that cannot be changed into ours.
+    stream.append(vec![entry("held"), entry("waits")]).await?;
+    let held = claimed("held", 1).await?;
+    let remove = "$JS.API.CONSUMER.DELETE.incident-events.dispatch-group";
+    server.ask(remove, &json!({})).await?;
+    consumer["config"]["replay_policy"] = json!("original");
+    let made = server.ask(verb, &consumer).await?;
+    ensure!(made["error"].is_null(), "{made}");
+    stream.ack(&held).await?;
+    stream.ack(&claimed("waits", 1).await?).await?;
+
+    // Somebody removes the stream. Numbers start over, and what was done before does not count.
+    server
+        .ask("$JS.API.STREAM.DELETE.incident-events", &json!({}))
+        .await?;
+    ensure!(stream.append(vec![entry("anew")]).await? == [Appended::Stored]);
+    stream.ack(&claimed("anew", 1).await?).await?;
+    server
+        .ask("$JS.API.STREAM.DELETE.incident-events", &json!({}))
+        .await?;
+    ensure!(stream.claim(1, Duration::ZERO).await?.is_empty());
+    ensure!(stream.backlog().await?.total() == 0);
+
+    // Somebody puts something there that we did not make.
+    server
+        .ask("nightshift.incident-events", &json!({"by": "hand"}))
+        .await?;
+    let strange = stream.claim(1, PATIENCE).await?;
+    ensure!(
+        strange.len() == 1 && strange[0].payload == br#"{"by":"hand"}"#,
+        "{strange:?}"
+    );
+    stream
+        .bury(&strange[0].lease, &Cause::unanswered(1))
+        .await?;
+    ensure!(stream.dead(None, 9).await?.len() == 1);
+    open.close().await;
+    Ok(())
+}
+
+/// Kills the server while workers acknowledge. Debian's server forgets what it was told last about
+/// acknowledgements and removals; the records of the entries do not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_does_not_come_back_with_a_killed_server() -> Check {
+    const ENTRIES: usize = 600;
+    let mut server = NatsServer::start().await?;
+    let config = bus::Config {
+        // What nobody got an answer for comes back soon.
+        lease: Span::secs(2),
+        attempts_max: 100,
+        ..impatient(&server)
+    };
+    let open = Open::new(&config).await?;
+    let stream = open.bus.stream(STREAM, "producer").await?;
+    let batch = (0..ENTRIES).map(|n| entry(&n.to_string())).collect();
+    stream.append(batch).await?;
+    let done = Arc::new(std::sync::Mutex::new((BTreeSet::new(), BTreeSet::new())));
+    let mut workers = tokio::task::JoinSet::new();
+    for worker in 0..4 {
+        let stream = open.bus.stream(STREAM, &format!("worker-{worker}")).await?;
+        let done = done.clone();
+        workers.spawn(async move {
+            loop {
+                let claimed = stream.claim(5, Duration::from_millis(50)).await;
+                for delivery in claimed.unwrap_or_default() {
+                    let key = delivery.key.clone();
+                    assert!(!done.lock().unwrap().0.contains(&key), "{key} came back");
+                    let answer = stream.ack(&delivery.lease).await;
+                    let (sure, unsure) = &mut *done.lock().unwrap();
+                    match answer {
+                        Ok(()) => assert!(sure.insert(key), "two acknowledged the same"),
+                        // Maybe it was done, and only the answer was lost.
+                        Err(StreamError::Unavailable(_)) => drop(unsure.insert(key)),
+                        Err(StreamError::LeaseLost { .. }) => {}
+                        Err(other) => panic!("{key}: {other}"),
+                    }
+                }
+            }
+        });
+    }
+    for kills in 1..=3 {
+        eventually("some are done", async || {
+            done.lock().unwrap().0.len() > kills * 120
+        })
+        .await;
+        server.kill()?;
+        server.restart().await?;
+    }
+    eventually("all are done, and the server knows", async || {
+        let known = {
+            let (sure, unsure) = &*done.lock().unwrap();
+            sure.union(unsure).count()
+        };
+        let counted = stream.backlog().await.map_or(1, |backlog| backlog.total());
+        known == ENTRIES && counted == 0
+    })
+    .await;
+    while let Some(worker) = workers.try_join_next() {
+        worker?;
+    }
+    workers.shutdown().await;
+    open.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_server_keeps_is_told() -> Check {
+    let server = NatsServer::start().await?;
+    let mut config = nats(&server, Rules::default());
+    let told = async |config: &bus::Config| {
+        let open = Open::new(config).await?;
+        open.bus.stream(STREAM, "a").await?;
+        let found = open.bus.durability().await;
+        open.close().await;
+        anyhow::Ok(
+            found
+                .iter()
+                .map(|f| (f.grade, f.text.clone()))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let found = told(&config).await?;
+    ensure!(
+        found[0].0 == bus::Grade::Good && found[0].1.contains("one copy"),
+        "{found:?}"
+    );
+    let flushing = found
+        .iter()
+        .find(|(_, text)| text.contains("sync_interval"));
+    ensure!(
+        flushing.is_some_and(|(grade, _)| *grade == bus::Grade::Warning),
+        "{found:?}"
+    );
+    // One server cannot keep three copies. It says so when it is asked to.
+    config.nats.replicas = 3;
+    config.nats.prefix = "three_".to_owned();
+    match told(&config).await {
+        Ok(found) => ensure!(found[0].0 == bus::Grade::Bad, "{found:?}"),
+        Err(error) => ensure!(error.to_string().contains("replicas"), "{error}"),
+    }
     Ok(())
 }

@@ -6,69 +6,22 @@
 
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode, Subscriber};
-use bytes::Bytes;
+use async_nats::Message;
 use futures_util::{StreamExt as _, stream};
-use incident::keys;
 use incident::ports::{Delivery, Lease};
 use runtime::TaskKind;
-use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::link::Failure;
+use super::pull::{IDLE, Pulled, entry_id, is_redelivery};
 use super::record::{Arrival, Record, State, Verdict};
-use super::stream::{About, EntryId, JetStream, Standing};
+use super::stream::{About, JetStream, Standing};
 use super::{AT_ONCE, envelope};
 
-/// Longest pause between two entries of one answer.
-const IDLE: Duration = Duration::from_millis(100);
 /// Looks at one record that somebody else changes at the same time.
 const TRIES: usize = 8;
 
-type Claimed = Result<Vec<Delivery>, Failure>;
-
-/// What the server sent.
-struct Pulled {
-    messages: Vec<Message>,
-    /// Nobody waits for it any more.
-    is_cut: bool,
-}
-
-impl Pulled {
-    /// Whether the server said with the last message that there is more.
-    fn is_more(&self) -> bool {
-        let last = self.messages.last().and_then(|last| last.reply.as_deref());
-        last.is_some_and(|reply| pending(reply) > 0)
-    }
-}
-
-/// A delivery's place in the stream, from where it is to be acknowledged.
-pub(super) fn entry_id(reply: &str) -> Option<EntryId> {
-    // $JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<consumer's seq>.<time>.<pending>, and newer
-    // servers say domain and account after the first two.
-    let tokens: Vec<&str> = reply.split('.').collect();
-    let seq = match tokens.len() {
-        9 => 5,
-        11.. => 7,
-        _ => return None,
-    };
-    EntryId::parse(&format!("{}-{}", tokens.get(seq)?, tokens.get(seq + 2)?))
-}
-
-/// Whether the server says that the entry was delivered before.
-fn is_redelivery(reply: &str) -> bool {
-    let tokens: Vec<&str> = reply.split('.').collect();
-    let delivered = if tokens.len() == 9 { 4 } else { 6 };
-    tokens.get(delivered) != Some(&"1")
-}
-
-/// How many entries the server had not delivered when it delivered this one.
-fn pending(reply: &str) -> u64 {
-    let tokens: Vec<&str> = reply.split('.').collect();
-    let at = if tokens.len() == 9 { 8 } else { 10 };
-    let pending = tokens.get(at).and_then(|text| text.parse().ok());
-    pending.unwrap_or_default()
-}
+pub(super) type Claimed = Result<Vec<Delivery>, Failure>;
 
 impl JetStream {
     /// Hands out up to `max` entries; waits up to `wait` for the first.
@@ -130,7 +83,7 @@ impl JetStream {
     ) -> Claimed {
         let mut deliveries = Vec::new();
         loop {
-            let pulled = match self.pull(asker, max - deliveries.len(), None).await {
+            let pulled = match self.pull_now(asker, max - deliveries.len()).await {
                 // What is handed out already counts more than this failing.
                 Err(_) if !deliveries.is_empty() => return Ok(deliveries),
                 pulled => pulled?,
@@ -164,107 +117,6 @@ impl JetStream {
             }
         }
         Ok(deliveries)
-    }
-
-    /// Asks for up to `max` entries: those that are there now, or, with `wait`, those that come.
-    async fn pull(
-        &self,
-        asker: &mut oneshot::Sender<Claimed>,
-        max: usize,
-        wait: Option<Duration>,
-    ) -> Result<Pulled, Failure> {
-        let link = &self.server.link;
-        link.ready().await?;
-        let lost = |error: &dyn std::fmt::Display| Failure::Unavailable(format!("nats: {error}"));
-        let inbox = link.client().new_inbox();
-        let answers = link.client().subscribe(inbox.clone()).await;
-        let mut answers = answers.map_err(|error| lost(&error))?;
-        let mut body = json!({ "batch": max });
-        match wait {
-            Some(wait) => {
-                body["expires"] = json!(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX))
-            }
-            None => body["no_wait"] = json!(true),
-        }
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, keys::GROUP);
-        let body = Bytes::from(body.to_string());
-        let sent = link.client().publish_with_reply(subject, inbox, body).await;
-        sent.map_err(|error| lost(&error))?;
-        let bound = wait.unwrap_or_default().saturating_add(link.timeout());
-        let mut pulled = Pulled {
-            messages: Vec::new(),
-            is_cut: false,
-        };
-        let end = self
-            .receive(&mut answers, asker, &mut pulled, (max, bound))
-            .await;
-        if pulled.messages.len() < max {
-            self.empty(&mut answers, &mut pulled).await;
-        }
-        match end {
-            Err(failure) if pulled.messages.is_empty() => Err(failure),
-            _ => Ok(pulled),
-        }
-    }
-
-    async fn receive(
-        &self,
-        answers: &mut Subscriber,
-        asker: &mut oneshot::Sender<Claimed>,
-        pulled: &mut Pulled,
-        (max, bound): (usize, Duration),
-    ) -> Result<(), Failure> {
-        let clock = &self.server.clock;
-        while pulled.messages.len() < max {
-            let idle = if pulled.messages.is_empty() {
-                bound
-            } else {
-                IDLE
-            };
-            let message = tokio::select! {
-                biased;
-                message = answers.next() => message,
-                () = asker.closed() => {
-                    pulled.is_cut = true;
-                    return Ok(());
-                }
-                () = clock.sleep(idle) => {
-                    let why = "nats did not answer a claim in time";
-                    return Err(Failure::Unavailable(why.to_owned()));
-                }
-            };
-            let Some(message) = message else {
-                let why = "the connection to nats was closed";
-                return Err(Failure::Unavailable(why.to_owned()));
-            };
-            match message.status {
-                None => pulled.messages.push(message),
-                Some(StatusCode::IDLE_HEARTBEAT) => {}
-                Some(status) => return ended(status, message.description.as_deref()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves, and takes what was on its way.
-    async fn empty(&self, answers: &mut Subscriber, pulled: &mut Pulled) {
-        if answers.drain().await.is_err() {
-            return;
-        }
-        let rest = async {
-            while let Some(message) = answers.next().await {
-                if message.status.is_none() {
-                    pulled.messages.push(message);
-                }
-            }
-        };
-        let clock = &*self.server.clock;
-        if crate::wait::within(clock, self.server.link.timeout(), rest)
-            .await
-            .is_none()
-        {
-            tracing::debug!(stream = self.name, "what was on its way comes back later");
-        }
     }
 
     async fn admit_all(&self, pulled: Pulled) -> Claimed {
@@ -407,47 +259,5 @@ impl JetStream {
         if let Err(failure) = undone.await {
             tracing::debug!(stream = self.name, %failure, "a dropped claim's lease ends by itself");
         }
-    }
-}
-
-/// What the server's last word about a claim means.
-fn ended(status: StatusCode, description: Option<&str>) -> Result<(), Failure> {
-    let description = description.unwrap_or_default();
-    match status.as_u16() {
-        404 | 408 => Ok(()),
-        503 => Err(Failure::Missing),
-        409 if description.contains("Deleted") => Err(Failure::Missing),
-        number => Err(Failure::Unavailable(format!(
-            "nats refuses a claim: {number} {description}"
-        ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(reply: &str, expect: Option<(&str, bool)>) {
-        let found = entry_id(reply).map(|id| id.to_string());
-        let found = found.as_deref().map(|id| (id, is_redelivery(reply)));
-        assert_eq!(found, expect, "{reply}");
-    }
-
-    #[test]
-    fn deliveries_say_where_they_belong() {
-        check(
-            "$JS.ACK.incident-events.dispatch-group.1.7.3.1700000000000000001.4",
-            Some(("7-1700000000000000001", false)),
-        );
-        check(
-            "$JS.ACK.hub.Xh4.incident-events.dispatch-group.2.7.3.1700000000000000001.4",
-            Some(("7-1700000000000000001", true)),
-        );
-        check(
-            "$JS.ACK.hub.Xh4.incident-events.dispatch-group.1.7.3.1700000000000000001.4.x",
-            Some(("7-1700000000000000001", false)),
-        );
-        check("_INBOX.1", None);
-        check("", None);
     }
 }

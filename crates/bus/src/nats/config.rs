@@ -90,7 +90,7 @@ impl Section for NatsConfig {
                 let remedy = "Put them in a file and name it in `credentials_file`, `token_file` or \
                               `password_file`";
                 problem("addresses", what, remedy);
-            } else if let Err(why) = super::link::address(address) {
+            } else if let Err(why) = super::connect::address(address) {
                 let what = format!("{address:?}: {why}");
                 problem("addresses", what, "Write it like \"nats://nats:4222\"");
             }

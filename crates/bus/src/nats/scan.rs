@@ -118,7 +118,7 @@ impl Scan<'_> {
 }
 
 fn found(message: &async_nats::Message) -> Option<Found> {
-    let id = super::claim::entry_id(message.reply.as_deref()?)?;
+    let id = super::pull::entry_id(message.reply.as_deref()?)?;
     let headers = message.headers.as_ref();
     let header = |name: &str| headers?.get(name).map(ToString::to_string);
     Some(Found {

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use incident::ports::{Cause, Clock as _, Entry, Expect, Fence, Put, Store, StoreError, Stream};
@@ -19,6 +21,35 @@ use super::{Check, eventually};
 const POLLS_MAX: usize = 400;
 /// Keys that are always written together.
 const TOGETHER: [&str; 3] = ["together/x", "together/y", "together/z"];
+
+/// When a writer dies.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    Polls(usize),
+    After(Duration),
+}
+
+/// Many points of an operation: between any two of its steps as this process sees them, and, because
+/// several answers may come between two polls, at many times.
+fn cuts() -> impl Iterator<Item = Cut> {
+    let polls = (0..12).map(Cut::Polls);
+    polls.chain((0..40).map(|n| Cut::After(Duration::from_micros(n * 50))))
+}
+
+/// Lets `work` go on until it is cut; none if it was not done by then.
+async fn cut<F: Future>(cut: Cut, work: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    match cut {
+        Cut::Polls(polls) => polled(polls, work).await,
+        Cut::After(span) => {
+            let clock = SystemClock::new();
+            tokio::select! {
+                biased;
+                done = work => Some(done),
+                () = clock.sleep(span) => None,
+            }
+        }
+    }
+}
 
 /// Polls `work` at most `polls` times; none if it was not done by then.
 async fn polled<F: Future>(polls: usize, work: std::pin::Pin<&mut F>) -> Option<F::Output> {
@@ -45,7 +76,7 @@ fn config(server: &NatsServer) -> bus::Config {
         ..Rules::default()
     };
     bus::Config {
-        timeout: Span::secs(2),
+        timeout: Span::secs(3),
         ..nats(server, rules)
     }
 }
@@ -87,29 +118,28 @@ async fn a_writer_that_dies_anywhere_leaves_all_or_nothing() -> Check {
     );
     let (dying, living) = (dies.bus.store(), lives.bus.store());
     living.put_all(together("first")).await?;
-    let (mut before, mut cuts, mut aborted) = (("first".to_owned(), 1), 0, 0);
-    for polls in 1..POLLS_MAX {
-        let tag = format!("after {polls}");
-        let done = polled(polls, pin!(dying.put_all(together(&tag)))).await;
+    let (mut before, mut died, mut aborted) = (("first".to_owned(), 1), 0, 0);
+    for (n, at) in cuts().enumerate() {
+        let tag = format!("after {n}");
+        let done = cut(at, pin!(dying.put_all(together(&tag)))).await;
         let now = one_tag(&living).await?.context("nobody else writes")?;
-        ensure!(
-            now == before || now == (tag.clone(), before.1 + 1),
-            "{now:?}"
-        );
-        if let Some(done) = done {
-            ensure!(done? == [before.1 + 1; 3] && now.0 == tag);
-            break;
+        let all = (tag.clone(), before.1 + 1);
+        ensure!(now == before || now == all, "{now:?} after {at:?}");
+        match done {
+            Some(done) => ensure!(done? == [before.1 + 1; 3] && now == all),
+            None => (died, aborted) = (died + 1, aborted + u32::from(now == before)),
         }
-        cuts += 1;
-        aborted += u32::from(now == before);
         // Whoever comes next is not held up for ever, and the dead one does not come back.
-        let tag = format!("next {polls}");
+        let tag = format!("next {n}");
         let versions = living.put_all(together(&tag)).await?;
         let now = one_tag(&living).await?.context("nobody else writes")?;
         ensure!(versions == [now.1; 3] && now.0 == tag, "{now:?}");
         before = now;
     }
-    ensure!(cuts > 3 && aborted > 0, "{cuts} cuts, {aborted} aborted");
+    ensure!(
+        died > 10 && aborted > 0,
+        "{died} died, {aborted} of them too early"
+    );
     dies.close().await;
     lives.close().await;
     Ok(())
@@ -175,14 +205,14 @@ async fn writers_that_meet_and_die_never_show_half() -> Check {
 async fn overtaken(
     old: &Arc<dyn Store>,
     new: &Arc<dyn Store>,
-    (name, polls): (&str, usize),
+    (name, at): (&str, Cut),
     puts: impl Fn(&Fence) -> Vec<Put>,
 ) -> anyhow::Result<bool> {
     let fence = old.fence(name).await?;
     let puts = puts(&fence);
     let keys: Vec<String> = puts.iter().map(|put| put.key.clone()).collect();
     let mut write = pin!(old.put_all(puts));
-    let early = polled(polls, write.as_mut()).await;
+    let early = cut(at, write.as_mut()).await;
     let newest = new.fence(name).await?;
     ensure!(newest.token == fence.token + 1);
     let mut seen = BTreeMap::new();
@@ -201,10 +231,7 @@ async fn overtaken(
     }
     for (key, seen) in seen {
         let now = new.get(&key).await?;
-        ensure!(
-            now == seen,
-            "{key} changed after {polls} polls: {seen:?}, {now:?}"
-        );
+        ensure!(now == seen, "{key} changed after {at:?}: {seen:?}, {now:?}");
     }
     // The new holder can write what the old one touched.
     let mine = keys.iter().map(|key| {
@@ -225,25 +252,27 @@ async fn no_write_under_an_older_token_arrives_after_the_newer_was_taken() -> Ch
     let (old, new) = (a.bus.store(), b.bus.store());
     for count in [1, 3] {
         let name = format!("fence/{count}");
-        let mut is_done = false;
-        for polls in 0..POLLS_MAX {
+        let mut early = 0;
+        for (n, at) in cuts().enumerate() {
             // Keys that exist and keys that do not.
-            let fresh = format!("fresh/{count}/{polls}");
+            let fresh = format!("fresh/{count}/{n}");
             let puts = |fence: &Fence| {
                 let keys = [&fresh, "kept/1", "kept/2"];
                 let put = |key: &&str| {
-                    let put = Put::new(*key, format!("old {polls}"), Expect::Any);
+                    let put = Put::new(*key, format!("old {n}"), Expect::Any);
                     put.fenced(Some(fence))
                 };
-                keys[..count].iter().map(put).collect()
+                keys.iter()
+                    .rev()
+                    .cycle()
+                    .skip(n)
+                    .take(count)
+                    .map(put)
+                    .collect()
             };
-            if overtaken(&old, &new, (&name, polls), puts).await? {
-                ensure!(polls >= 2, "it took only {polls} polls");
-                is_done = true;
-                break;
-            }
+            early += u32::from(overtaken(&old, &new, (&name, at), puts).await?);
         }
-        ensure!(is_done, "it never came to an end");
+        ensure!(early < 49, "{early} were done before they were stopped");
     }
     a.close().await;
     b.close().await;
@@ -256,7 +285,7 @@ async fn half_done(stream: &Arc<dyn Stream>, polls: usize) -> Check {
         code: "E-X".to_owned(),
         text: "because".to_owned(),
     };
-    let soon = std::time::Duration::ZERO;
+    let soon = Duration::ZERO;
     let claimed = polled(polls, pin!(stream.claim(2, soon))).await;
     for (at, delivery) in claimed.transpose()?.unwrap_or_default().iter().enumerate() {
         match (at + polls) % 4 {
@@ -304,7 +333,7 @@ async fn workers_that_die_anywhere_lose_nothing_and_bring_nothing_back() -> Chec
         for letter in healthy.dead(None, 64).await.unwrap() {
             healthy.redrive(&letter.id).await.unwrap();
         }
-        for delivery in healthy.claim(16, std::time::Duration::ZERO).await.unwrap() {
+        for delivery in healthy.claim(16, Duration::ZERO).await.unwrap() {
             let n = delivery.payload.len();
             assert_eq!(delivery.key, format!("k{n}"));
             healthy.ack(&delivery.lease).await.unwrap();
@@ -330,6 +359,57 @@ async fn workers_that_die_anywhere_lose_nothing_and_bring_nothing_back() -> Chec
             "k{n} is forgotten"
         );
     }
+    open.close().await;
+    Ok(())
+}
+
+/// Kills the server under writers: what was acknowledged is there, and never half of anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_keeps_whole_writes() -> Check {
+    let mut server = NatsServer::start().await?;
+    let open = Open::new(&config(&server)).await?;
+    let store = open.bus.store();
+    store.put_all(together("first")).await?;
+    let written = Arc::new(AtomicU64::new(1));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..3 {
+        let (store, written) = (open.bus.store(), written.clone());
+        writers.spawn(async move {
+            for n in 0.. {
+                let tag = format!("{writer}/{n}");
+                if let Ok(versions) = store.put_all(together(&tag)).await {
+                    written.fetch_max(versions[0], Ordering::SeqCst);
+                }
+            }
+        });
+    }
+    for kills in 1..=3 {
+        eventually("enough is written", async || {
+            written.load(Ordering::SeqCst) > kills * 20
+        })
+        .await;
+        server.kill()?;
+        server.restart().await?;
+    }
+    writers.shutdown().await;
+    let acknowledged = written.load(Ordering::SeqCst);
+    let mut found = None;
+    eventually("it can be read", async || {
+        found = one_tag(&store).await.ok().flatten();
+        found.is_some()
+    })
+    .await;
+    let (tag, version) = found.context("found")?;
+    ensure!(
+        version >= acknowledged,
+        "{tag} is {version}, {acknowledged} was acknowledged"
+    );
+    let versions = store.put_all(together("last")).await?;
+    ensure!(
+        versions == [version + 1; 3] || versions[0] > version,
+        "{versions:?}"
+    );
+    ensure!(one_tag(&store).await?.is_some_and(|(tag, _)| tag == "last"));
     open.close().await;
     Ok(())
 }

@@ -25,6 +25,9 @@ use super::cell::{Cell, Meta};
 use super::fence::{Guard, Intent};
 use super::{NatsStore, Stop};
 
+/// What share of the time that an operation may take a transaction may take before others abort it: who
+/// waits for a dead one must have time left.
+const DEADLINE_SHARE: u32 = 3;
 /// Between two looks at a transaction that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -231,7 +234,7 @@ impl NatsStore {
         let mut txn = Txn {
             phase: Phase::Pending,
             age,
-            deadline: now.end(link.timeout() / 2),
+            deadline: now.end(link.timeout() / DEADLINE_SHARE),
             cells: cells.collect(),
         };
         let pending = link.write(txn.write(&subject, 0)?).await?.seq;
