@@ -343,6 +343,10 @@ pub(crate) fn failed(error: GitError) -> ForgeError {
         GitError::TooLarge { limit, .. } => {
             ForgeError::Unfit(format!("it is larger than the limit of {limit} bytes"))
         }
+        // A remote that is moved, restored or not mounted yet comes back; the attempts are bounded.
+        GitError::NotFound { .. } if error.is_no_remote() => {
+            ForgeError::Unavailable(error.to_string())
+        }
         GitError::Denied { .. } | GitError::NotFound { .. } => {
             ForgeError::Refused(error.to_string())
         }

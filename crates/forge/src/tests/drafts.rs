@@ -281,16 +281,17 @@ async fn a_draft_is_moot_once_its_effect_is_there() {
 }
 
 #[tokio::test]
-async fn a_remote_that_is_gone_is_unavailable_or_refused() {
+async fn a_remote_that_is_gone_may_come_back() {
     let world = World::new();
     let proposal = world.proposal(&world.bad_change()).await;
-    std::fs::rename(&world.bench.bare, world.dir.path().join("gone")).unwrap();
+    let gone = world.dir.path().join("gone");
+    std::fs::rename(&world.bench.bare, &gone).unwrap();
     let error = world
         .forge
         .propose(&proposal, &by_policy(&proposal), &cx())
         .await
         .unwrap_err();
-    assert!(matches!(error, ForgeError::Refused(_)), "{error}");
+    assert!(matches!(error, ForgeError::Unavailable(_)), "{error}");
     let late = Cx::root(SystemClock::new(), Duration::ZERO, "0");
     let error = world
         .forge
@@ -298,6 +299,10 @@ async fn a_remote_that_is_gone_is_unavailable_or_refused() {
         .await
         .unwrap_err();
     assert_eq!(error, ForgeError::Deadline);
+    std::fs::rename(&gone, &world.bench.bare).unwrap();
+    let permit = by_policy(&proposal);
+    let draft = world.forge.propose(&proposal, &permit, &cx()).await;
+    assert_eq!(draft.unwrap().branch, proposal.request.branch());
 }
 
 #[tokio::test]

@@ -144,6 +144,20 @@ impl GitError {
         }
     }
 
+    /// Whether it says that there is no repository at the remote's address, for now or for good.
+    pub fn is_no_remote(&self) -> bool {
+        let Self::NotFound { said, .. } = self else {
+            return false;
+        };
+        let lower = said.expose().to_ascii_lowercase();
+        let words = [
+            "does not appear to be a git repository",
+            "repository not found",
+            "returned error: 404",
+        ];
+        words.iter().any(|word| lower.contains(word))
+    }
+
     /// Whether it says that a mirror's own files are damaged, so that a new mirror helps.
     pub(super) fn is_corruption(&self) -> bool {
         let (Self::Failed { said, .. } | Self::NotFound { said, .. }) = self else {
