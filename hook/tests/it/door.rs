@@ -174,7 +174,7 @@ async fn draining_takes_nothing_new() {
 async fn backlog_is_never_a_wrong_zero() {
     let world = World::new();
     world.post(good()).await;
-    tokio::time::advance(std::time::Duration::from_secs(3)).await;
+    tokio::time::advance(Duration::from_secs(3)).await;
     let answer = world.get("/api/v1/backlog").await.json();
     assert_eq!(answer["total"], 1);
     assert_eq!(answer["streams"]["events"]["waiting"], 1);
@@ -210,7 +210,7 @@ async fn want_counts_what_nobody_lives_to_finish() {
     let buried = world.critical.bury(&claimed[0].lease, &cause).await;
     buried.expect("it is held");
     // Long after the leases have ended.
-    tokio::time::advance(Duration::from_secs(3600)).await;
+    tokio::time::advance(Duration::from_hours(1)).await;
     let answer = world.get("/api/v1/backlog").await.json();
     let numbers = ["dead", "total", "in_flight", "want", "late", "work_s"];
     let told = numbers
