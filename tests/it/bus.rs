@@ -48,15 +48,16 @@ macro_rules! all_together {
         async fn $name() -> anyhow::Result<()> {
             use tests::conformance::{Hold, Kind, store, stream};
             let servers = Hold::new(Kind::$kind).await?;
-            let mut checks: Vec<(&str, $crate::bus::Checking)> = Vec::new();
-            $(checks.push((
-                concat!("stream::", stringify!($stream)),
-                Box::pin(stream::$stream(Kind::$kind)),
-            ));)*
-            $(checks.push((
-                concat!("store::", stringify!($store)),
-                Box::pin(store::$store(Kind::$kind)),
-            ));)*
+            let checks: Vec<(&str, $crate::bus::Checking)> = vec![
+                $((
+                    concat!("stream::", stringify!($stream)),
+                    Box::pin(stream::$stream(Kind::$kind)),
+                ),)*
+                $((
+                    concat!("store::", stringify!($store)),
+                    Box::pin(store::$store(Kind::$kind)),
+                ),)*
+            ];
             $crate::bus::at_once(checks).await?;
             servers.fail_over_from_now_on();
             stream::reopening(Kind::$kind).await?;

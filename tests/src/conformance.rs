@@ -105,7 +105,7 @@ enum Place {
     Memory(MemoryStream, MemoryStore),
     Embedded(tempfile::TempDir, Open),
     Redis(RedisServer, Open),
-    Shared(shared::Servers, bus::Config, Open),
+    Shared(shared::Servers, Box<bus::Config>, Open),
     Nats(NatsServer, Open),
 }
 
@@ -173,6 +173,10 @@ pub fn nats(server: &NatsServer, rules: Rules) -> bus::Config {
 impl Peer {
     /// Starts an empty one.
     pub async fn start(kind: Kind, rules: Rules) -> anyhow::Result<Self> {
+        Box::pin(Self::begin(kind, rules)).await
+    }
+
+    async fn begin(kind: Kind, rules: Rules) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = SystemClock::new();
         let place = match kind {
             Kind::Memory => {
@@ -198,7 +202,7 @@ impl Peer {
                 let servers = shared::Servers::of(kind).await?;
                 let config = servers.config(rules).await;
                 let open = Open::new(&config).await?;
-                Place::Shared(servers, config, open)
+                Place::Shared(servers, Box::new(config), open)
             }
             Kind::Nats => {
                 let server = NatsServer::start().await?;
@@ -239,6 +243,10 @@ impl Peer {
     /// What a restart is for this implementation: nothing for the memory, a closed and opened file,
     /// a server killed and started again. Handles from before are dead.
     pub async fn reopen(&mut self) -> anyhow::Result<()> {
+        Box::pin(self.begin_again()).await
+    }
+
+    async fn begin_again(&mut self) -> anyhow::Result<()> {
         match &mut self.place {
             Place::Memory(..) => {}
             Place::Embedded(dir, open) => {

@@ -12,9 +12,9 @@ use crate::wait::until;
 /// How long a node is silent before it counts as down, in ms.
 const NODE_TIMEOUT: &str = "1500";
 /// The same where a busy machine must not make a failover.
-const NODE_TIMEOUT_CALM: &str = "5000";
+const NODE_TIMEOUT_CALM: &str = "3500";
 /// Longest wait for the nodes to agree.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Slots that there are.
 const SLOTS: u16 = 16_384;
 /// Masters that there are.

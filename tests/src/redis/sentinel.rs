@@ -14,7 +14,7 @@ const DOWN_AFTER: Duration = Duration::from_millis(1500);
 /// The same where a busy machine must not make a failover.
 const DOWN_AFTER_CALM: Duration = Duration::from_secs(4);
 /// Longest wait for servers and sentinels to know each other, and for a failover.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Servers behind sentinels. Dropping it kills them.
 #[derive(Debug)]
