@@ -10,6 +10,7 @@ mod drill;
 mod e2e;
 mod reconcile;
 mod scalein;
+mod sim;
 mod slack;
 mod slots;
 mod storm;

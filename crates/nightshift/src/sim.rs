@@ -140,7 +140,7 @@ fn figures(results: &Results, took: Duration) -> Result<()> {
     let whole = |seeds: u64| f64::from(u32::try_from(seeds).unwrap_or(u32::MAX));
     let per_second = whole(results.seeds) / seconds;
     say!(
-        "seeds        {} (each twice), {per_second:.0}/s, {seconds:.1} s",
+        "seeds        {}, {per_second:.0}/s, {seconds:.1} s",
         results.seeds
     )?;
     let hours = tally.simulated.as_secs() / 3600;

@@ -101,7 +101,8 @@ impl Gate {
         } else if is(rates.crash) {
             [Fate::DiesBefore, Fate::DiesAfter][usize::from(chance.one_in(2))]
         } else if is(rates.in_flight) {
-            Fate::InFlight(chance.millis(1, 90_000))
+            let longest = if chance.one_in(2) { 5_000 } else { 90_000 };
+            Fate::InFlight(chance.millis(1, longest))
         } else if is(rates.twice) {
             Fate::Twice
         } else if is(rates.conflict) {

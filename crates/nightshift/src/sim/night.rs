@@ -48,15 +48,15 @@ pub(super) fn run(seed: u64, broken: Option<Break>, keeps_lines: bool) -> std::i
     for place in 0..world.plan.nodes {
         world.set_node(place, None);
     }
-    let mut seen = world.watch.lock();
-    seen.tally.simulated = world.clock.elapsed();
+    let mut watched = world.watch.lock();
+    watched.tally.simulated = world.clock.elapsed();
     Ok(Outcome {
         seed,
-        digest: seen.trace.digest(),
-        entries: seen.trace.entries(),
-        tally: seen.tally.clone(),
-        violations: std::mem::take(&mut seen.violations),
-        lines: seen.trace.take_lines(),
+        digest: watched.trace.digest(),
+        entries: watched.trace.entries(),
+        tally: watched.tally.clone(),
+        violations: std::mem::take(&mut watched.violations),
+        lines: watched.trace.take_lines(),
     })
 }
 

@@ -135,7 +135,7 @@ impl Rates {
             delay: rate(1000),
             slow: rate(40),
             crash: rate(120),
-            in_flight: rate(60),
+            in_flight: rate(90),
             twice: rate(400),
             reorder: rate(5000),
             conflict: rate(300),
@@ -145,14 +145,15 @@ impl Rates {
 }
 
 fn blows(nodes: usize, length: u64, chance: &Chance) -> Vec<(Duration, usize, Blow)> {
-    let mut blows: Vec<_> = (0..chance.below(5))
+    let mut blows: Vec<_> = (0..chance.below(7))
         .map(|_| {
             let at = chance.millis(1000, length * 1000);
             let node = usize::try_from(chance.below(nodes as u64)).unwrap_or(0);
-            let blow = match chance.below(4) {
+            let blow = match chance.below(5) {
                 0 => Blow::Crash,
-                // Half of them longer than a lease.
-                1 | 2 => Blow::Freeze(chance.millis(5_000, 130_000)),
+                // Longer than a turn at an incident, and longer than a lease.
+                1 | 2 => Blow::Freeze(chance.millis(14_000, 45_000)),
+                3 => Blow::Freeze(chance.millis(50_000, 130_000)),
                 _ => Blow::Drain,
             };
             (at, node, blow)
