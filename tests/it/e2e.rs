@@ -12,6 +12,7 @@ use tests::nightshift::{Install, program};
 use tests::process::Process;
 use tests::redis::RedisServer;
 use tests::repository::CLEO;
+use tests::slack::{Fault, SlackApi};
 use tests::wait::until;
 use tests::world::{Plan, SURGE_RATE, USUAL_RATE, World};
 
@@ -26,6 +27,7 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(90);
 struct Night {
     install: Install,
     world: World,
+    slack: SlackApi,
     roles: Vec<Process>,
     _folder: tempfile::TempDir,
     _redis: Option<RedisServer>,
@@ -67,6 +69,9 @@ impl Night {
             world.repository.remote.display(),
         );
         install.configure(&rest).expect("a configuration");
+        let slack = SlackApi::start().await.expect("a fake Slack");
+        let section = slack.section(folder.path(), "1ms").expect("a token");
+        install.configure(&section).expect("a configuration");
         let mut running = Vec::new();
         for role in roles {
             running.push(install.start(role).await.expect("a role starts"));
@@ -74,6 +79,7 @@ impl Night {
         Self {
             install,
             world,
+            slack,
             roles: running,
             _folder: folder,
             _redis: redis,
@@ -118,9 +124,12 @@ impl Night {
     }
 
     /// A commit is guilty.
-    async fn bad_change(mut self) {
+    async fn bad_change(mut self, dies: bool) {
         let guilty = self.world.break_with_commit().await.expect("a commit");
         self.fires().await;
+        if dies {
+            self.dies_in_its_first_post().await;
+        }
         let report = self.first_report().await;
         let culprit = report
             .diagnosis
@@ -137,7 +146,37 @@ impl Night {
         let deployed = self.world.repository.pull().await;
         deployed.expect("the merge is deployed");
         self.closes().await;
+        self.told_once().await;
         self.end().await;
+    }
+
+    /// kill -9 after Slack took the first message and before it answered.
+    async fn dies_in_its_first_post(&mut self) {
+        until("the first message", REPORT_WITHIN, async || {
+            (self.slack.messages().len() == 1).then_some(())
+        })
+        .await
+        .expect("somebody is told");
+        let up = self.roles.first_mut().expect("one process");
+        up.kill_9().await.expect("it dies of SIGKILL");
+        let again = self.install.start(&["up"]).await;
+        *up = again.expect("it starts again");
+    }
+
+    /// People have one message, which says how it ended.
+    async fn told_once(&self) {
+        let told = until("the last word", REPORT_WITHIN, async || {
+            let messages = self.slack.messages();
+            let closed = |message: &tests::slack::Message| message.label() == Some("closed");
+            messages.iter().any(closed).then_some(messages)
+        })
+        .await
+        .expect("people are told of the end");
+        let posts = self.slack.posts_by_key();
+        assert_eq!(told.len(), 1, "one message for one incident: {posts:?}");
+        assert!(told[0].edits >= 1, "it was edited in place");
+        assert!(!told[0].says_repeat());
+        assert!(posts.values().all(|posts| *posts == 1), "{posts:?}");
     }
 
     /// Approves on the command line, and not twice.
@@ -204,6 +243,7 @@ impl Night {
         );
         self.world.load.set_rate(USUAL_RATE);
         self.closes().await;
+        self.told_once().await;
         assert_eq!(self.branches().await, ["main"], "no draft was opened");
         self.end().await;
     }
@@ -249,12 +289,14 @@ fn the_others_stand_behind(report: &Report, guilty: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_change_on_the_embedded_bus() {
-    Night::embedded().await.bad_change().await;
+    let night = Night::embedded().await;
+    night.slack.fail_next("chat.postMessage", Fault::NoAnswer);
+    night.bad_change(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_change_on_redis() {
-    Night::redis().await.bad_change().await;
+    Night::redis().await.bad_change(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
