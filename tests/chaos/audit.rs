@@ -20,12 +20,16 @@ use crate::system::System;
 
 /// Longest time until everything is done after the last fault.
 const DONE_WITHIN: Duration = Duration::from_secs(150);
+/// Longest time until the list of incidents can be read.
+const LISTED_WITHIN: Duration = Duration::from_secs(30);
 /// Rulings that were still to come do not come after this long without a backlog.
 const NO_MORE_AFTER: Duration = Duration::from_secs(5);
 
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
+    /// Why the product was not done in time, if it was not.
+    pub(crate) late: Option<anyhow::Error>,
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
     /// Rulings by disposition.
@@ -50,18 +54,27 @@ type Rulings = BTreeMap<EventKey, Vec<Ruled>>;
 
 /// Waits and counts.
 pub(crate) async fn audit(system: &mut System, ledger: &Ledger) -> Result<Audit> {
-    let backlog = done(system).await?;
+    // What is late is counted all the same.
+    let (backlog, late) = match done(system).await {
+        Ok(backlog) => (backlog, None),
+        Err(error) => (Value::Null, Some(error)),
+    };
     let install = system.install.clone();
     let rulings = all_rulings(&install, ledger).await?;
     // Whatever would still act twice gets the time for it: leases end and everything is seen again.
     SystemClock::new().sleep(LEASE * 2).await;
-    done(system).await?;
+    if late.is_none() {
+        done(system).await?;
+    }
 
     let mut audit = Audit {
+        late,
         dead: backlog["dead"].as_u64().unwrap_or_default(),
         ..Audit::default()
     };
     let mut by_service: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    // Services with an event that resolved, and those with one that was lost or counts in another way.
+    let (mut over, mut joined) = (BTreeSet::new(), BTreeSet::new());
     for (key, sent) in ledger.events() {
         audit.sent += 1;
         audit.acknowledged += u64::from(sent.acknowledged);
@@ -72,12 +85,18 @@ pub(crate) async fn audit(system: &mut System, ledger: &Ledger) -> Result<Audit>
         }
         audit.ruled_twice += found.len().saturating_sub(1) as u64;
         for ruled in found {
+            match ruled.disposition.as_str() {
+                "resolved" => over.insert(sent.service.clone()),
+                "suppressed" => false,
+                _ => joined.insert(sent.service.clone()),
+            };
             let count = audit.dispositions.entry(ruled.disposition.clone());
             *count.or_default() += 1;
             known.extend(ruled.incident.clone());
         }
     }
-    audit.incidents = incidents(&install, &by_service).await?;
+    over.retain(|service| !joined.contains(service) && by_service[service].is_empty());
+    audit.incidents = incidents(&install, &by_service, &over).await?;
     audit.effects = effects(system, &audit.incidents).await?;
     Ok(audit)
 }
@@ -155,10 +174,16 @@ async fn read_rulings(install: &Install, fingerprint: &str, rulings: &mut Ruling
 async fn incidents(
     install: &Install,
     by_service: &BTreeMap<String, BTreeSet<String>>,
+    over: &BTreeSet<String>,
 ) -> Result<Incidents> {
-    let ids = install.incidents().await;
+    let ids = until("the list of incidents", LISTED_WITHIN, async || {
+        let ids = install.incidents().await;
+        (by_service.is_empty() || !ids.is_empty()).then_some(ids)
+    })
+    .await?;
     let mut found = Incidents {
-        expected: by_service.len() as u64,
+        expected: (by_service.len() - over.len()) as u64,
+        over_before: over.len() as u64,
         found: ids.len() as u64,
         ..Incidents::default()
     };

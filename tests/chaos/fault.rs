@@ -93,16 +93,14 @@ impl Bus {
         }
         let mut chosen = Vec::new();
         for name in names {
-            match all.iter().find(|scenario| scenario.name == name) {
-                Some(scenario) => chosen.push(scenario.clone()),
-                None => {
-                    let known: Vec<&str> = all.iter().map(|scenario| scenario.name).collect();
-                    bail!(
-                        "there is no fault {name:?} on {self}; known: {}",
-                        known.join(", ")
-                    );
-                }
-            }
+            let Some(scenario) = all.iter().find(|scenario| scenario.name == name) else {
+                let known: Vec<&str> = all.iter().map(|scenario| scenario.name).collect();
+                bail!(
+                    "there is no fault {name:?} on {self}; known: {}",
+                    known.join(", ")
+                );
+            };
+            chosen.push(scenario.clone());
         }
         Ok(chosen)
     }

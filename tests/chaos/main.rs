@@ -191,17 +191,13 @@ fn possible(scenarios: Vec<Scenario>) -> (Vec<Scenario>, BTreeMap<String, String
 }
 
 fn arguments(bus: Bus, cli: &Cli) -> String {
-    let mut arguments = format!("--bus {bus} --kills {}", cli.kills);
-    for fault in &cli.faults {
-        arguments += &format!(" --fault {fault}");
-    }
-    if cli.mixed {
-        arguments += " --mixed";
-    }
-    if let Some(json) = &cli.json {
-        arguments += &format!(" --json {}", json.display());
-    }
-    arguments
+    let mut arguments = vec![format!("--bus {bus} --kills {}", cli.kills)];
+    let faults = cli.faults.iter();
+    arguments.extend(faults.map(|fault| format!("--fault {fault}")));
+    arguments.extend(cli.mixed.then(|| "--mixed".to_owned()));
+    let json = cli.json.iter();
+    arguments.extend(json.map(|json| format!("--json {}", json.display())));
+    arguments.join(" ")
 }
 
 fn seed() -> u64 {

@@ -63,7 +63,11 @@ pub(crate) struct Outcome {
 /// Incidents against the truth: one for each service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Incidents {
+    /// Services, without those below.
     pub(crate) expected: u64,
+    /// Services that were well again before triage came to their first alert: nothing opens for them.
+    #[serde(default)]
+    pub(crate) over_before: u64,
     pub(crate) found: u64,
     /// Incidents beyond the first of one service.
     pub(crate) split: u64,
@@ -147,6 +151,13 @@ impl Outcome {
             if counts && count > 0 {
                 self.missed.push(format!("{count} {what}, the bar is 0"));
             }
+        }
+        let Incidents {
+            expected, found, ..
+        } = self.incidents;
+        if found < expected && !self.outside {
+            let missed = format!("{} incidents not found", expected - found);
+            self.missed.push(missed);
         }
         if self.refuses && self.events_acknowledged > 0 {
             let count = self.events_acknowledged;

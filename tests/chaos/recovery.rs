@@ -15,7 +15,7 @@ use crate::sender::Door;
 use crate::system::System;
 
 /// Longest recovery that is waited for.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 /// Between looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How far a ruling's time may be from the product's wall clock.

@@ -25,7 +25,7 @@ const SERVICES: usize = 400;
 /// Who sends.
 enum Source {
     Ours(Sender),
-    Real(RealSender),
+    Real(Box<RealSender>),
 }
 
 impl Source {
@@ -116,7 +116,8 @@ async fn ordeal(
     let source = if scenario.alertmanager {
         let install = Arc::clone(&system.install);
         let folder = system.folder();
-        Source::Real(RealSender::start(folder, &install, ledger.clone(), fleet, order.seed).await?)
+        let sender = RealSender::start(folder, &install, ledger.clone(), fleet, order.seed).await?;
+        Source::Real(Box::new(sender))
     } else {
         Source::Ours(Sender::start(door, fleet, order.seed))
     };
@@ -158,6 +159,10 @@ async fn count(
     outcome.dead_letters = audit.dead;
     outcome.incidents = audit.incidents;
     outcome.effects = audit.effects;
+    if let Some(late) = audit.late {
+        outcome.missed.push(late.root_cause().to_string());
+        show.say(&format!("{}: {late:#}", outcome.name));
+    }
     for lost in audit.lost {
         show.say(&format!("{}: lost {lost}", outcome.name));
     }

@@ -28,7 +28,7 @@ const BODIES: usize = 5;
 /// One service in so many gets well again, with all its alerts, while things still go wrong.
 const BRIEF_ONE_IN: usize = 4;
 /// Longest wait for the last acknowledgement after everything is up again.
-const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+const DRAIN_WITHIN: Duration = Duration::from_mins(1);
 
 /// The way to the webhook.
 #[derive(Debug, Clone)]

@@ -68,22 +68,25 @@ impl System {
     pub(crate) async fn start(bus: Bus, scenario: &Scenario, fleet: Fleet) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let data = folder.path().join("bus");
-        let disk = match scenario.has(Fault::DiskFull) {
-            true => Some(Disk::mount(data.clone())?),
-            false => None,
+        let disk = if scenario.has(Fault::DiskFull) {
+            Some(Disk::mount(data.clone())?)
+        } else {
+            None
         };
         let server = Server::start(bus, &data, scenario).await?;
         let repository = fleet.repository(folder.path()).await?;
         let prometheus = fakes::prometheus(fleet.now - FAILING_AGO).await?;
         let channel = Channel::open(folder.path()).await?;
-        let wall = match scenario.has(Fault::ClockJump) {
-            true => Some(Wall::new(folder.path())?),
-            false => None,
+        let wall = if scenario.has(Fault::ClockJump) {
+            Some(Wall::new(folder.path())?)
+        } else {
+            None
         };
         let agents = ports::free()?;
-        let proxy = match scenario.has(Fault::SlowAgents) {
-            true => Some(Proxy::start(agents).await?),
-            false => None,
+        let proxy = if scenario.has(Fault::SlowAgents) {
+            Some(Proxy::start(agents).await?)
+        } else {
+            None
         };
         let called = proxy.as_ref().map_or(agents, |proxy| proxy.address);
         let mut environment = settings::environment();
@@ -242,7 +245,7 @@ impl System {
         for role in &self.roles {
             let tail = role.process.log_tail();
             let lines: Vec<&str> = tail.lines().collect();
-            text += &format!("--- {} ---\n", role.name);
+            text.extend(["--- ", role.name, " ---\n"]);
             for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
                 text.extend(line.chars().take(LOG_WIDTH).chain(['\n']));
             }

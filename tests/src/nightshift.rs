@@ -86,12 +86,11 @@ impl Install {
     /// The folder cannot be written.
     pub fn with(folder: &Path, toml: &str, options: Options) -> Result<Self> {
         let (hook, metrics) = (ports::free()?, ports::free()?);
-        let (agents, agents_url) = match options.agents {
-            Some(agents) => agents,
-            None => {
-                let agents = ports::free()?;
-                (agents, format!("http://{agents}"))
-            }
+        let (agents, agents_url) = if let Some(agents) = options.agents {
+            agents
+        } else {
+            let agents = ports::free()?;
+            (agents, format!("http://{agents}"))
         };
         let token = "it-".to_owned() + &"7".repeat(29);
         let token_file = folder.join("token");
