@@ -101,10 +101,7 @@ async fn a_person_looks_redrives_and_drops() {
     );
     for odd in ["7", "events/", "nope/1", "events/../x"] {
         let (code, said) = run(&install, &["dlq", "redrive", odd]).await;
-        assert!(
-            code == Some(1) && said.contains("error: "),
-            "{odd}: {said}"
-        );
+        assert!(code == Some(1) && said.contains("error: "), "{odd}: {said}");
     }
 
     let none = ["dlq", "redrive", "--all", "--code", "E-OTHER"];
