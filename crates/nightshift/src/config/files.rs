@@ -63,6 +63,11 @@ pub(crate) fn check(config: &Config, reader: Reader<'_>, problems: &mut Vec<Prob
         for (field, file) in config.bus.redis_secret_files() {
             secret(field.to_owned(), file);
         }
+        if config.bus.kind == bus::Kind::Nats {
+            for (field, file) in config.bus.nats.secret_files() {
+                secret(format!("bus.nats.{field}"), file);
+            }
+        }
     }
     if reader.hook() {
         for (i, file) in config.hook.auth.token_files.iter().enumerate() {
