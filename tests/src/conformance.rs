@@ -9,6 +9,7 @@
 )]
 
 pub mod agent;
+mod dead;
 mod shared;
 pub mod store;
 pub mod stream;
