@@ -82,6 +82,15 @@ async fn critical(install: &Install) -> Option<Value> {
     Some(backlog["streams"]["critical"].clone())
 }
 
+/// A dispatcher that gives running work one second, and a Prometheus that may take its time.
+fn settings(redis: &str, prometheus: &str, folder: &std::path::Path) -> String {
+    let slack = folder.join("slack-url");
+    format!(
+        "[bus]\nkind = \"redis\"\nurl = \"{redis}\"\n\n[dispatcher]\ngrace = \"1s\"\n\n[agents.observability]\nprometheus_url = \"{prometheus}\"\nrequest_timeout = \"60s\"\n\n[slack]\nurl_file = \"{}\"\n",
+        slack.display(),
+    )
+}
+
 /// The first dispatcher has the incident; it is told to stop and may not finish it. Another one takes
 /// the entry over at once and joins the task where it stands: nothing is lost, no agent begins again.
 #[tokio::test(flavor = "multi_thread")]
@@ -101,12 +110,7 @@ async fn a_busy_dispatcher_that_is_taken_away_costs_nothing() {
     let prometheus = Fake::serve(router).await.expect("a port");
     let (slack, heard) = fakes::slack().await.expect("a fake Slack");
     std::fs::write(folder.join("slack-url"), format!("{}/hook", slack.url)).expect("a file");
-    let toml = format!(
-        "[bus]\nkind = \"redis\"\nurl = \"{}\"\n\n[dispatcher]\ngrace = \"1s\"\n\n[agents.observability]\nprometheus_url = \"{}\"\nrequest_timeout = \"60s\"\n\n[slack]\nurl_file = \"{}\"\n",
-        redis.url(),
-        prometheus.url,
-        folder.join("slack-url").display(),
-    );
+    let toml = settings(&redis.url(), &prometheus.url, folder);
     let install = Install::new(folder, &toml).expect("an installation");
     let _hook = install.start(&["hook"]).await.expect("it starts");
     let _agents = install.start(&["agent", "all"]).await.expect("it starts");
@@ -143,7 +147,7 @@ async fn a_busy_dispatcher_that_is_taken_away_costs_nothing() {
     .await
     .unwrap_or_else(|error| panic!("{error}\n{}", second.log_tail()));
 
-    assert_eq!(install.incidents().await, [id.clone()]);
+    assert_eq!(install.incidents().await, std::slice::from_ref(&id));
     for words in ["repositories were read", "report written"] {
         let words = format!("{words} incident={id}");
         assert_eq!(told(folder, "agent-all", &words), 1, "{words}");

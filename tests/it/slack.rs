@@ -1,6 +1,7 @@
 //! The Slack bot against a Web API that keeps messages and fails on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use incident::incident::{Incident, IncidentStatus, Member, Subject};
@@ -269,20 +270,18 @@ async fn faults_are_told_apart_and_the_token_stays_secret() {
         world.bot = bot(&world.config);
         world.api.fail_next("chat.postMessage", fault.clone());
         let error = world.post(1).await.expect_err("a fault");
-        told.push_str(&format!("{fault:?} | {:?} | {error}\n", error.kind()));
+        writeln!(told, "{fault:?} | {:?} | {error}", error.kind()).expect("a text");
     }
     let token = world.folder.path().join("slack-token");
     for text in ["", "xoxb not a token", "xoxb-wrong"] {
         std::fs::write(&token, text).expect("a file");
         let error = world.post(1).await.expect_err("no token").to_string();
-        told.push_str(&format!("token {text:?} | {error}\n"));
+        writeln!(told, "token {text:?} | {error}").expect("a text");
     }
     world.config.api_url = "http://127.0.0.1:1/api".to_owned();
     let error = bot(&world.config).post(&notice(1), &cx(5)).await;
-    told.push_str(&format!(
-        "nobody there | {:?}\n",
-        error.expect_err("nobody is there")
-    ));
+    let error = error.expect_err("nobody is there");
+    writeln!(told, "nobody there | {error:?}").expect("a text");
     let folder = world.folder.path().display().to_string();
     insta::assert_snapshot!(told.replace(&folder, "FOLDER"), @r#"
     Limited { retry_after_s: 60 } | Overloaded { retry_after: Some(60s) } | slack asks to wait
@@ -314,12 +313,12 @@ async fn history_is_read_page_by_page_to_its_bounds() {
     let pages = || world.api.count("conversations.history");
     world.post(1).await.expect("it is posted");
     for n in 0..250 {
-        world.api.chatter(&format!("talk {n}"), json!(null));
+        world.api.chatter(&format!("talk {n}"), &json!(null));
     }
     assert!(matches!(world.find(&[1]).await, Sight::Found { .. }));
     assert_eq!(pages(), 3, "250 others stand above it");
     for n in 0..100 {
-        world.api.chatter(&format!("more talk {n}"), json!(null));
+        world.api.chatter(&format!("more talk {n}"), &json!(null));
     }
     assert_eq!(
         world.find(&[1]).await,
@@ -340,7 +339,7 @@ async fn a_message_of_somebody_else_is_not_ours() {
         "event_type": "nightshift_notice",
         "event_payload": { "key": notice(1).key().as_str() },
     });
-    world.api.chatter("all is well", forged);
+    world.api.chatter("all is well", &forged);
     assert_eq!(world.find(&[1]).await, Sight::Absent);
     world.post(1).await.expect("it is posted");
     assert!(matches!(world.find(&[1]).await, Sight::Found { .. }));

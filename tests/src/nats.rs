@@ -49,7 +49,11 @@ impl NatsServer {
             let (address, monitor) = (ports::free()?, ports::free()?);
             let mut text = String::new();
             writeln!(text, "listen: \"{address}\"\nhttp: \"{monitor}\"")?;
-            writeln!(text, "jetstream {{ store_dir: {:?} }}", dir.path())?;
+            writeln!(
+                text,
+                "jetstream {{ store_dir: \"{}\" }}",
+                dir.path().display()
+            )?;
             writeln!(text, "{lines}")?;
             std::fs::write(dir.path().join("nats.conf"), text)?;
             let mut child = spawn(&dir)?;

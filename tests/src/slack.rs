@@ -137,7 +137,7 @@ impl SlackApi {
     }
 
     /// Somebody else writes in the channel, with any metadata.
-    pub fn chatter(&self, text: &str, metadata: serde_json::Value) {
+    pub fn chatter(&self, text: &str, metadata: &serde_json::Value) {
         lock(&self.state).chatter(text, metadata);
     }
 

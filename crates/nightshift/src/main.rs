@@ -68,7 +68,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return command::config::run(action, &cli.settings);
     }
     if let Command::Drill(options) = cli.command {
-        return drill::run(options).await;
+        return Box::pin(drill::run(options)).await;
     }
     let roles = roles::of(&cli.command)?;
     let reader = roles.as_deref().map_or(Reader::Command, Reader::Roles);

@@ -96,7 +96,8 @@ impl Metrics {
         }
         let metric = M::default();
         inner.registry.register(name, help, metric.clone());
-        inner.shared
+        inner
+            .shared
             .insert(name.to_owned(), Box::new(metric.clone()));
         metric
     }

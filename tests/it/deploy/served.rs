@@ -114,7 +114,7 @@ impl Night {
             text: String::from("not now"),
         };
         for (stream, taken) in self.streams.iter().zip(&claimed) {
-            let later = Duration::from_secs(3600);
+            let later = Duration::from_hours(1);
             let put_back = stream.retry_later(&taken[0].lease, later, &cause).await;
             put_back.expect("it is held");
         }

@@ -196,7 +196,7 @@ impl State {
         ts
     }
 
-    pub(super) fn chatter(&mut self, text: &str, metadata: Value) {
+    pub(super) fn chatter(&mut self, text: &str, metadata: &Value) {
         let body = serde_json::json!({ "text": text, "metadata": metadata });
         let message = Message {
             ts: self.next_ts(),

@@ -283,6 +283,10 @@ mod tests {
                 "Good: every write is flushed",
             ],
         );
+    }
+
+    #[test]
+    fn a_server_that_evicts_is_bad() {
         check(
             |facts, _| {
                 facts.evicts = Some("allkeys-lru".to_owned());

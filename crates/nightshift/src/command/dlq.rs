@@ -81,7 +81,7 @@ struct Found {
 
 /// Reads pages until there are `max` letters or no more.
 async fn find(client: &Client, filter: &DlqFilter, max: usize) -> Result<Found> {
-    let stream = filter.stream.map(|stream| stream.name());
+    let stream = filter.stream.map(crate::cli::DlqStream::name);
     let mut found = Found {
         rows: Vec::new(),
         total: 0,

@@ -27,7 +27,7 @@ impl Chance {
     }
 
     /// A number from `low` to `high`.
-    pub(super) fn from_to(&self, low: u64, high: u64) -> u64 {
+    pub(super) fn between(&self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
@@ -38,7 +38,7 @@ impl Chance {
 
     /// A time from `low` to `high` milliseconds.
     pub(super) fn millis(&self, low: u64, high: u64) -> Duration {
-        Duration::from_millis(self.from_to(low, high))
+        Duration::from_millis(self.between(low, high))
     }
 
     /// Puts `items` into another order.

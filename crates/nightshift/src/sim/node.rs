@@ -85,7 +85,7 @@ impl Node {
 
 impl Ground {
     fn link(&self, agent: &dyn Agent) -> Arc<dyn Agent> {
-        Link::new(agent.card().clone(), self.gate.clone())
+        Link::agent(agent.card().clone(), self.gate.clone())
     }
 
     fn stream(&self, inner: &MemoryStream) -> Arc<dyn Stream> {
@@ -114,7 +114,7 @@ impl Ground {
         let notifiers: Vec<Arc<dyn Notifier>> = world
             .channels
             .iter()
-            .map(|channel| GatedChannel::new(self.gate.clone(), channel))
+            .map(|channel| GatedChannel::notifier(self.gate.clone(), channel))
             .collect();
         let deps = pipelines::Deps {
             store: Arc::clone(&self.store),
@@ -122,7 +122,7 @@ impl Ground {
                 .iter()
                 .map(|agent| self.link(agent.as_ref()))
                 .collect(),
-            forge: Some(GatedForge::new(self.gate.clone())),
+            forge: Some(GatedForge::forge(self.gate.clone())),
             notifiers,
             approval_key: Some(world.approval_key.clone()),
             clock: Arc::clone(&self.clock),

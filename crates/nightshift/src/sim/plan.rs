@@ -126,8 +126,8 @@ impl Rates {
     fn draw(chance: &Chance) -> Self {
         let rate = |most: u64| match chance.below(3) {
             0 => 0,
-            1 => chance.from_to(1, most / 4),
-            _ => chance.from_to(most / 4, most),
+            1 => chance.between(1, most / 4),
+            _ => chance.between(most / 4, most),
         };
         Self {
             error_before: rate(600),

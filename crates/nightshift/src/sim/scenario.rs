@@ -52,12 +52,13 @@ impl Cause {
             6 => 3,
             _ => 5,
         };
-        let groups = chance.from_to(1, 2);
+        let groups = chance.between(1, 2);
         let begins = chance.below(length / 4);
-        let ends = chance
-            .one_in(4)
-            .then_some(None)
-            .unwrap_or_else(|| Some(chance.from_to(begins + length / 3, length + length / 4)));
+        let ends = if chance.one_in(4) {
+            None
+        } else {
+            Some(chance.between(begins + length / 3, length + length / 4))
+        };
         let alerts = (0..alerts)
             .map(|n| Alert::draw(n, groups, (begins, ends, length), chance))
             .collect();
@@ -212,7 +213,7 @@ impl Alert {
         // It flaps: an end and a new start before the last end.
         if chance.one_in(4) {
             let pause = first + GROUP_WAIT_S + chance.below(length / 3);
-            let again = pause + chance.from_to(1, length / 3);
+            let again = pause + chance.between(1, length / 3);
             let last = ends.map(|ends| ends.max(again + 1));
             fires = vec![(at(first), Some(at(pause))), (at(again), last.map(at))];
         }

@@ -28,7 +28,7 @@ struct Group {
     world: Arc<World>,
     sender: usize,
     cause: usize,
-    group: usize,
+    number: usize,
 }
 
 /// Starts everybody who sends.
@@ -40,7 +40,7 @@ pub(super) fn start(world: &Arc<World>) {
                     world: Arc::clone(world),
                     sender,
                     cause: number,
-                    group,
+                    number: group,
                 };
                 world.busy.fetch_add(1, Ordering::Relaxed);
                 world.actors.spawn(TaskKind::Work, "sender", async move {
@@ -68,12 +68,12 @@ impl Group {
         let mut sent: Option<(Vec<Shown>, Duration)> = None;
         let mut repeats = world.whims.below(3);
         loop {
-            let shown = cause.shown(self.group, clock.elapsed());
+            let shown = cause.shown(self.number, clock.elapsed());
             if sent.is_none() && !shown.is_empty() {
                 clock.pause(group_wait()).await;
             }
             let now = clock.elapsed();
-            let shown = cause.shown(self.group, now);
+            let shown = cause.shown(self.number, now);
             let is_new = sent.as_ref().is_none_or(|(before, _)| *before != shown);
             let is_due = sent
                 .as_ref()
@@ -86,7 +86,7 @@ impl Group {
             let is_last = now > cause.over()
                 && sent
                     .as_ref()
-                    .is_some_and(|(last, _)| *last == cause.shown(self.group, now));
+                    .is_some_and(|(last, _)| *last == cause.shown(self.number, now));
             if is_last && (repeats == 0 || cause.ends()) {
                 return;
             }
@@ -100,7 +100,9 @@ impl Group {
         let Some(cause) = world.plan.causes.get(self.cause) else {
             return false;
         };
-        let body = cause.body(self.group, shown, |at| clock.at(at)).to_string();
+        let body = cause
+            .body(self.number, shown, |at| clock.at(at))
+            .to_string();
         let until = clock.elapsed() + cause.group_interval;
         let mut wait = Duration::from_secs(1);
         loop {
@@ -142,7 +144,7 @@ impl Group {
         };
         world
             .watch
-            .note("am", "posts", "", (self.cause * 16 + self.group) as u64);
+            .note("am", "posts", "", (self.cause * 16 + self.number) as u64);
         ask(world, request, within).await
     }
 
@@ -155,7 +157,7 @@ impl Group {
         let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or(0);
         world.watch.note("am", "heard 200", "", number("accepted"));
         for one in shown {
-            let key = cause.event_key(self.group, one, |at| clock.at(at));
+            let key = cause.event_key(self.number, one, |at| clock.at(at));
             let place = (keys::EVENTS.to_owned(), key.to_string());
             let is_stored = world.watch.lock().books.stored.contains(&place);
             world.watch.check("200 means stored", is_stored, || {

@@ -112,22 +112,23 @@ async fn one_tag(store: &Arc<dyn Store>) -> anyhow::Result<Option<(String, u64)>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_dies_anywhere_leaves_all_or_nothing() -> Check {
     let server = NatsServer::start().await?;
-    let (dies, lives) = (
+    let (mortal, lives) = (
         Open::new(&config(&server)).await?,
         Open::new(&config(&server)).await?,
     );
-    let (dying, living) = (dies.bus.store(), lives.bus.store());
+    let (dying, living) = (mortal.bus.store(), lives.bus.store());
     living.put_all(together("first")).await?;
-    let (mut before, mut died, mut aborted) = (("first".to_owned(), 1), 0, 0);
+    let (mut before, mut deaths, mut aborted) = (("first".to_owned(), 1), 0, 0);
     for (n, at) in cuts().enumerate() {
         let tag = format!("after {n}");
         let done = cut(at, pin!(dying.put_all(together(&tag)))).await;
         let now = one_tag(&living).await?.context("nobody else writes")?;
         let all = (tag.clone(), before.1 + 1);
         ensure!(now == before || now == all, "{now:?} after {at:?}");
-        match done {
-            Some(done) => ensure!(done? == [before.1 + 1; 3] && now == all),
-            None => (died, aborted) = (died + 1, aborted + u32::from(now == before)),
+        if let Some(done) = done {
+            ensure!(done? == [before.1 + 1; 3] && now == all);
+        } else {
+            (deaths, aborted) = (deaths + 1, aborted + u32::from(now == before));
         }
         // Whoever comes next is not held up for ever, and the dead one does not come back.
         let tag = format!("next {n}");
@@ -137,10 +138,10 @@ async fn a_writer_that_dies_anywhere_leaves_all_or_nothing() -> Check {
         before = now;
     }
     ensure!(
-        died > 10 && aborted > 0,
-        "{died} died, {aborted} of them too early"
+        deaths > 10 && aborted > 0,
+        "{deaths} died, {aborted} of them too early"
     );
-    dies.close().await;
+    mortal.close().await;
     lives.close().await;
     Ok(())
 }

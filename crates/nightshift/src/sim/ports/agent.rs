@@ -74,7 +74,7 @@ impl Drop for HangUp {
 }
 
 impl Link {
-    pub(in crate::sim) fn new(card: AgentCard, gate: Gate) -> Arc<dyn Agent> {
+    pub(in crate::sim) fn agent(card: AgentCard, gate: Gate) -> Arc<dyn Agent> {
         Arc::new(Self { card, gate })
     }
 
@@ -148,21 +148,20 @@ impl Link {
             result = &mut answered => Some(result),
             () = cx.ended() => None,
         };
-        let result = match result {
-            Some(result) => result,
-            None => {
-                hang_up.cancel.cancel();
-                tokio::select! {
-                    biased;
-                    result = &mut answered => result,
-                    () = cx.clock.sleep(LAST_WORD) => {
-                        let agent = self.card.name.clone();
-                        return Err(if cx.cancel.is_cancelled() {
-                            AgentError::Cancelled { agent }
-                        } else {
-                            AgentError::Deadline { agent }
-                        });
-                    }
+        let result = if let Some(result) = result {
+            result
+        } else {
+            hang_up.cancel.cancel();
+            tokio::select! {
+                biased;
+                result = &mut answered => result,
+                () = cx.clock.sleep(LAST_WORD) => {
+                    let agent = self.card.name.clone();
+                    return Err(if cx.cancel.is_cancelled() {
+                        AgentError::Cancelled { agent }
+                    } else {
+                        AgentError::Deadline { agent }
+                    });
                 }
             }
         };

@@ -66,7 +66,7 @@ pub(in crate::sim) struct GatedChannel {
 }
 
 impl GatedChannel {
-    pub(in crate::sim) fn new(gate: Gate, channel: &Arc<Channel>) -> Arc<dyn Notifier> {
+    pub(in crate::sim) fn notifier(gate: Gate, channel: &Arc<Channel>) -> Arc<dyn Notifier> {
         Arc::new(Self {
             gate,
             channel: Arc::clone(channel),
@@ -74,7 +74,7 @@ impl GatedChannel {
     }
 
     /// A client sends nothing after the end of its context.
-    fn in_time(&self, fate: Fate, cx: &Cx) -> Result<Fate, NotifyError> {
+    fn in_time(fate: Fate, cx: &Cx) -> Result<Fate, NotifyError> {
         let left = cx.remaining();
         if left.is_zero() {
             return Err(away("it is too late"));
@@ -119,7 +119,7 @@ impl Telling {
         }
     }
 
-    async fn post(self) -> Result<Receipt, NotifyError> {
+    fn post(&self) -> Receipt {
         let (message, world) = (&self.message, &self.gate.world);
         world.watch.note(
             self.channel.name,
@@ -148,13 +148,13 @@ impl Telling {
             messages.len() - 1
         };
         self.heard();
-        Ok(self.channel.receipt(place))
+        self.channel.receipt(place)
     }
 
-    async fn update(self, receipt: Receipt) -> Result<Receipt, NotifyError> {
+    fn update(&self, receipt: Receipt) -> Receipt {
         let place: Option<usize> = receipt.reference.parse().ok();
         let Some(place) = place.filter(|_| self.channel.looks) else {
-            return self.post().await;
+            return self.post();
         };
         let (message, world) = (&self.message, &self.gate.world);
         world.watch.note(
@@ -171,7 +171,7 @@ impl Telling {
             };
         }
         self.heard();
-        Ok(receipt)
+        receipt
     }
 
     fn heard(&self) {
@@ -221,9 +221,13 @@ impl Notifier for GatedChannel {
     async fn post(&self, notice: &Notice, cx: &Cx) -> Result<Receipt, NotifyError> {
         // No client sends a post again by itself, and a server does not sit on one for minutes.
         let fate = self.gate.before("post", notice.label()).await.once();
-        let fate = self.in_time(fate, cx)?;
+        let fate = Self::in_time(fate, cx)?;
         let telling = Telling::new(self, notice);
-        self.gate.make(fate, away, || telling.clone().post()).await
+        let effect = || {
+            let telling = telling.clone();
+            async move { Ok(telling.post()) }
+        };
+        self.gate.make(fate, away, effect).await
     }
 
     async fn update(
@@ -233,9 +237,12 @@ impl Notifier for GatedChannel {
         cx: &Cx,
     ) -> Result<Receipt, NotifyError> {
         let fate = self.gate.before("edit", notice.label()).await.once();
-        let fate = self.in_time(fate, cx)?;
+        let fate = Self::in_time(fate, cx)?;
         let telling = Telling::new(self, notice);
-        let effect = || telling.clone().update(receipt.clone());
+        let effect = || {
+            let (telling, receipt) = (telling.clone(), receipt.clone());
+            async move { Ok(telling.update(receipt)) }
+        };
         self.gate.make(fate, away, effect).await
     }
 }

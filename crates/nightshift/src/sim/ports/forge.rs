@@ -43,7 +43,7 @@ pub(in crate::sim) struct GatedForge {
 }
 
 impl GatedForge {
-    pub(in crate::sim) fn new(gate: Gate) -> Arc<dyn Forge> {
+    pub(in crate::sim) fn forge(gate: Gate) -> Arc<dyn Forge> {
         Arc::new(Self { gate })
     }
 }
