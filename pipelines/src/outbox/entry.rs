@@ -112,6 +112,17 @@ impl Entry {
         }
     }
 
+    /// When an attempt that may be under way is over for certain. It was written down before now,
+    /// whatever the clocks say (one may have been ahead and set back since), so what is left of it is
+    /// never more than its whole length.
+    fn over_at_most(&self, now: Timestamp) -> Option<Timestamp> {
+        let State::Intended { over_by } = self.state else {
+            return None;
+        };
+        let length = over_by.duration_since(self.at);
+        Some(over_by.min(now.checked_add(length).unwrap_or(over_by)))
+    }
+
     /// Why it is not done.
     pub(crate) fn failure(&self) -> Option<&str> {
         match &self.state {
@@ -131,10 +142,7 @@ impl Turn {
     ) -> Self {
         let same = before.filter(|entry| entry.key == key);
         let number = same.map_or(0, |entry| entry.tries).saturating_add(1);
-        let after = match before.map(|entry| &entry.state) {
-            Some(State::Intended { over_by }) => *over_by,
-            _ => now,
-        };
+        let after = before.and_then(|entry| entry.over_at_most(now)).unwrap_or(now);
         Self {
             key,
             number,

@@ -600,3 +600,17 @@ fn a_doubt_outlives_a_failed_look() {
         assert_eq!(*world.outside.looked.lock().unwrap(), 1);
     });
 }
+
+/// The intent was written by a clock that was ten minutes ahead and has been set back since.
+#[test]
+fn a_clock_that_was_ahead_is_not_waited_for() {
+    let now = sample::at(0);
+    let written = now + Duration::from_mins(10);
+    let turn = |before, now| Turn::next(before, key(), TRIES_MAX, now);
+    let before = turn(None, written).intent(written, &PATIENCE);
+    let length = PATIENCE.timeout + PATIENCE.settle;
+    assert_eq!(turn(Some(&before), now).after, now + length);
+    // By a clock that agrees, what is left of the attempt is waited for, and no more.
+    let soon = written + Duration::from_secs(5);
+    assert_eq!(turn(Some(&before), soon).after, written + length);
+}
