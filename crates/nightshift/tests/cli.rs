@@ -52,7 +52,7 @@ remote = \"relative/path\"
 fn every_problem_is_told_at_once_and_nothing_starts() {
     insta::assert_snapshot!(check(BROKEN, &["config", "check"]), @r#"
     Some(78)
-    error: nightshift.toml:7: bus.kind: `kafka` is not known here. Known: embedded, redis.
+    error: nightshift.toml:7: bus.kind: `kafka` is not known here. Known: embedded, redis, sentinel, cluster, nats.
     error: nightshift.toml:1: data_dri: there is no such field. Did you mean `data_dir`?
     error: nightshift.toml:2: grace: "-5s" is not a length of time (it is negative); write "60s", "5m" or "250ms". Correct the value.
     error: nightshift.toml:10: repositories[0].remote: "relative/path" is not a place Git is allowed to go. Write an absolute path, https://, ssh://, file:// or user@host:path.

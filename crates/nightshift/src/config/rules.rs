@@ -189,6 +189,7 @@ mod tests {
         n.toml:8: dispatcher.grace: 20s leaves nothing of grace = "20s" to give work back in. Keep it a few seconds below grace.
         n.toml:8: dispatcher.triage.batch_max: 64 events in a request are more than triage takes. Choose at most agents.triage.events_max, which is 10.
         n.toml:9: dispatcher.work.deadline: 1m 40s ends work before its report, which may take until 2m 30s. Make it longer than pipelines.report_within, by a minute for the draft.
+        pipelines.draft_timeout: 1m to wait for an interrupted draft and 1m for the next leave nothing of dispatcher.work.deadline = "1m 40s". Make it shorter than half of dispatcher.work.deadline.
         n.toml:11: a2a.execution_max: 20s ends an agent's work before dispatcher.work.deadline does. Make it at least as long as dispatcher.work.deadline.
         n.toml:11: a2a.execution_max: 20s ends an agent's work before dispatcher.triage.deadline does. Make it at least as long as dispatcher.triage.deadline.
         n.toml:15: log.filter: "info,bus=loud" is no filter: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5. Write "info", or "info,bus=debug" to hear more of one part.
