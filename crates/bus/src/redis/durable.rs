@@ -178,49 +178,92 @@ impl Durable {
         means: Means,
         connection: &mut MultiplexedConnection,
     ) -> Result<(), Failure> {
-        let wanted = self.wanted();
+        if means == Means::Lacking {
+            return Err(Failure {
+                // The next connection finds out whether that was changed.
+                moved: true,
+                ..Failure::new(
+                    "bus.durability.fsync is asked for, but this server has neither WAITAOF nor \
+                     appendfsync always",
+                )
+            });
+        }
+        let mut wanted = self.wanted();
+        loop {
+            let reached = self.reach(means, wanted, connection).await?;
+            if !reached.own_disk || reached.replicas < wanted {
+                let (replicas, wait) = (reached.replicas, self.wait);
+                let own = if reached.own_disk {
+                    ""
+                } else {
+                    ", not its own disk"
+                };
+                return Err(Failure {
+                    // A master that was replaced loses its replicas first.
+                    moved: true,
+                    ..Failure::new(format!(
+                        "the write reached {replicas} of {wanted} replicas{own} within {wait:?}; it \
+                         does not count"
+                    ))
+                });
+            }
+            // One that came since it was last asked who could take over may take over as well.
+            if self.replicas == 0 || reached.following <= wanted.max(reached.replicas) {
+                return Ok(());
+            }
+            wanted = reached.following;
+        }
+    }
+
+    /// Writes the marker and waits until `wanted` replicas have it.
+    async fn reach(
+        &self,
+        means: Means,
+        wanted: u32,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Reached, Failure> {
         let ms = u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX);
         let mut round = Pipeline::new();
         round.cmd("SET").arg(&self.marker).arg(1).ignore();
         match means {
-            Means::Nothing => return Ok(()),
-            Means::Lacking => {
-                return Err(Failure {
-                    // The next connection finds out whether that was changed.
-                    moved: true,
-                    ..Failure::new(
-                        "bus.durability.fsync is asked for, but this server has neither WAITAOF \
-                         nor appendfsync always",
-                    )
-                });
-            }
-            Means::Replicas => round.cmd("WAIT"),
             Means::Disks => round.cmd("WAITAOF").arg(1),
+            _ => round.cmd("WAIT"),
         };
         round.arg(wanted).arg(ms);
-        let [answer]: [Value; 1] = round.query_async(connection).await?;
-        let (local, replicas) = match means {
-            Means::Disks => {
-                let [local, replicas] = reply::exactly(answer).map_err(Failure::new)?;
-                (reply::count(&local), reply::count(&replicas))
-            }
-            _ => (Ok(1), reply::count(&answer)),
+        // After the wait, so that whoever came during it is counted.
+        round.cmd("ROLE");
+        let [answer, role]: [Value; 2] = round.query_async(connection).await?;
+        let (local, replicas) = if means == Means::Disks {
+            let [local, replicas] = reply::exactly(answer).map_err(Failure::new)?;
+            (reply::count(&local).map_err(Failure::new)?, replicas)
+        } else {
+            (1, answer)
         };
-        let (local, replicas) = (
-            local.map_err(Failure::new)?,
-            replicas.map_err(Failure::new)?,
-        );
-        if local == 1 && replicas >= u64::from(wanted) {
-            return Ok(());
-        }
-        let own = if local == 1 { "" } else { ", not its own disk" };
-        Err(Failure {
-            // A master that was replaced loses its replicas first.
-            moved: true,
-            ..Failure::new(format!(
-                "the write reached {replicas} of {wanted} replicas{own} within {:?}; it does not count",
-                self.wait
-            ))
+        let replicas = reply::count(&replicas).map_err(Failure::new)?;
+        Ok(Reached {
+            own_disk: local == 1,
+            replicas: u32::try_from(replicas).unwrap_or(u32::MAX),
+            following: followers(role),
         })
     }
+}
+
+/// What a wait came to.
+struct Reached {
+    own_disk: bool,
+    /// Replicas that have the marker.
+    replicas: u32,
+    /// Replicas that follow the master, however far behind.
+    following: u32,
+}
+
+/// How many replicas a master's ROLE names: those that are up to date enough to be sent every write.
+fn followers(role: Value) -> u32 {
+    let replicas = reply::list(role)
+        .ok()
+        .and_then(|role| role.into_iter().nth(2));
+    let count = replicas.and_then(|replicas| reply::list(replicas).ok());
+    count.map_or(0, |replicas| {
+        u32::try_from(replicas.len()).unwrap_or(u32::MAX)
+    })
 }
