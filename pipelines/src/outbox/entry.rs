@@ -142,7 +142,9 @@ impl Turn {
     ) -> Self {
         let same = before.filter(|entry| entry.key == key);
         let number = same.map_or(0, |entry| entry.tries).saturating_add(1);
-        let after = before.and_then(|entry| entry.over_at_most(now)).unwrap_or(now);
+        let after = before
+            .and_then(|entry| entry.over_at_most(now))
+            .unwrap_or(now);
         Self {
             key,
             number,
